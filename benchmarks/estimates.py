@@ -15,12 +15,13 @@ def means(filter, params, data):
     keys = jax.random.split(jax.random.key(0), data.ys.shape[0])
 
     def one(trajectory, key):
-        return kf.data.run_trajectory(filter, params, trajectory, key=key, emit=_mean).outputs
+        return kf.data.run_trajectory(filter, params, trajectory, key=key, emit=mean_only).outputs
 
     return jax.vmap(one)(data, keys)
 
 
-def _mean(state, info):
+def mean_only(state, info):
+    """Keep the estimated mean of every step."""
     del info
     return state.mean
 
@@ -44,7 +45,7 @@ def decibels(filter, params, data, *, many=False):
 
 
 def floor_db(model, steps):
-    """Return the least possible MSE of a linear model in dB, from theory."""
+    """Return the lowest possible MSE of a linear model in dB, from theory."""
     cov = kf.evaluation.expected_error(model, steps=steps)
     variances = jnp.trace(cov, axis1=1, axis2=2) / model.n
     return float(10 * jnp.log10(variances.mean()))

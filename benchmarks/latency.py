@@ -1,7 +1,7 @@
 """Latency of one streamed step of `kf.step`, from an observation to a readable estimate.
 
     python benchmarks/latency.py [--steps 2000] [--x64] [--donate]
-    python benchmarks/latency.py --filterpy        the same two-state filter beside filterpy
+    python benchmarks/latency.py --filterpy        the same two-state filter and filterpy
 
 Each filter takes observations one at a time, as in an application: a numpy observation goes in, and
 the clock stops when the new mean is back in numpy. The first 50 steps, which include the

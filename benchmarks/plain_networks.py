@@ -1,4 +1,4 @@
-"""The two networks of KalmanNet as a textbook writes them, on the weights of kfjax's modules.
+"""The two networks of KalmanNet in textbook form, on the weights of kfjax's modules.
 
 A dense layer is `x @ W + b`. Nothing of kfjax is used but the weights and the model.
 """

@@ -47,8 +47,8 @@ def _bends(filter, model, batch):
 def bends(problem, data):
     """Return the bends of f and h: the largest in a record, and the median of that over records.
 
-    That of f is in standard deviations of the prediction, that of h in those of the sensor; the
-    beliefs are those of the unscented filter.
+    The bend of f is in standard deviations of the prediction, that of h in standard deviations of
+    the sensor noise; the beliefs are those of the unscented filter.
     """
     found = np.asarray(_bends(kf.unscented(), problem.model, data))
     return [float(f"{value:.3g}") for value in np.median(found.max(axis=1), axis=0)]

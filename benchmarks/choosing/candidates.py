@@ -22,7 +22,7 @@ class Candidate(NamedTuple):
     factors: tuple[tuple[float, float], ...]
 
 
-# A filter that loses its way is helped by more noise, hardly ever by less; the first pair is (1, 1)
+# A filter that loses its way is helped by more noise, rarely by less; the first pair is (1, 1)
 FACTORS = tuple(itertools.product((1.0, 3.0, 10.0, 100.0), (1.0, 3.0, 10.0, 0.3)))
 FEW_FACTORS = ((1.0, 1.0), (3.0, 1.0))
 

@@ -1,4 +1,4 @@
-"""The least possible error: exact on a grid for one state, a bound for Gaussian noise."""
+"""The lowest possible error: exact on a grid for one state, a bound for Gaussian noise."""
 
 import jax
 import jax.numpy as jnp

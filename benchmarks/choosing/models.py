@@ -26,7 +26,7 @@ def range_and_bearing(sensor, x, u):
 
 
 def reentry(dt=1.0, *, euler=False, drag_var=1.0, drag_mean=0.0, q_drag=1e-5):
-    """Return the falling vehicle: state (p_x, p_y, v_x, v_y, log of the drag), in km and s."""
+    """Return a falling vehicle: state (p_x, p_y, v_x, v_y, log of the drag), in km and s."""
     density = 2.4064e-4  # of the accelerations
     if euler:
         Q = jnp.diag(jnp.array([0.0, 0.0, density * dt, density * dt, q_drag]))
@@ -125,7 +125,7 @@ def log_chi_square(x, y, u, observed):
 
 
 def robot():
-    """Return (x, y, heading), driven by (speed, turn), that sees range and bearing."""
+    """Return a robot (x, y, heading), driven by (speed, turn), that measures range and bearing."""
     prior = kf.Gaussian(jnp.zeros(3), jnp.diag(jnp.array([4.0, 4.0, 1.0])))
     return kf.StateSpaceModel(
         Partial(_drive),
@@ -157,7 +157,7 @@ def _see(x, u):
 
 
 def battery():
-    """Return (state of charge, voltage of the slow part), with the current as input."""
+    """Return a cell (state of charge, voltage of the slow part), with the current as input."""
     prior = kf.Gaussian(jnp.array([0.75, 0.0]), jnp.diag(jnp.array([0.15, 0.005]) ** 2))
     return kf.StateSpaceModel(
         Partial(_discharge),

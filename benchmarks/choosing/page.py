@@ -8,7 +8,7 @@ from benchmarks.choosing.rule import TOLERANCE, choices, contradictions, lines, 
 from benchmarks.reporting import table
 
 WIDTH = 120
-ROUNDING = 1e-9  # a bend below it is one of a straight line
+ROUNDING = 1e-9  # with a bend below this, a function counts as straight
 SHORT = ("extended", "iterated extended", "unscented", "Gauss-Hermite 3", "ensemble transform 100")
 ABOUT = """Written by `python -m benchmarks.choosing`; do not edit. It ran every filter on {tests}
 records of each problem. Every filter chose factors on Q and R, from {factors} for Gaussian and

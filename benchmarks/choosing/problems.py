@@ -13,7 +13,7 @@ from benchmarks.choosing import models
 
 
 class Problem(NamedTuple):
-    """A model, and what is asked of its filters.
+    """A model, and how its filters are judged.
 
     Attributes:
         name: short name.
@@ -47,7 +47,7 @@ class Problem(NamedTuple):
 
 
 def records(problem, key, count, steps=None):
-    """Return that many records of a problem, a `Dataset`."""
+    """Return `count` records of a problem, a `Dataset`."""
     steps = steps or problem.steps
     us = first_steps(problem.us, steps)
     first, second = jax.random.split(key)

@@ -1,4 +1,4 @@
-"""Settings with published figures, run as published: errors of ours beside theirs.
+"""Settings with published figures, run as published: our errors beside theirs.
 
 All are of J. Hartikainen, A. Solin, S. Sarkka, Optimal filtering with Kalman filters and smoothers,
 manual of the EKF/UKF toolbox 1.3 (2011), sections 3.8 to 3.10.
@@ -123,7 +123,7 @@ def filters(n):
 
 
 def rows(count=100, steps=None):
-    """Yield a row for every published figure: its error and interval on so many records."""
+    """Yield a row for every published figure: our error and its interval."""
     for make in (_growth, _bearings, _reentry):
         setting = make(count, steps)
         for name, figure in setting.figures.items():

@@ -45,7 +45,7 @@ def _errors(scored, space, means, variances, xs):
 
 
 def errors(problem, candidate, factors, data, batch):
-    """Return the `Errors` of a filter on all records, so many at a time."""
+    """Return the `Errors` of a filter on all records, `batch` of them at a time."""
     params = params_of(problem, candidate, factors)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(7), jnp.arange(data.size))
     parts = []
@@ -59,7 +59,7 @@ def errors(problem, candidate, factors, data, batch):
 
 
 def chosen(problem, candidate, validation):
-    """Return the pair of factors with the least error on the validation records, one batch."""
+    """Return the pair of factors with the lowest error on the validation records, in one batch."""
     losses = {
         pair: errors(problem, candidate, pair, validation, validation.size).squared.mean()
         for pair in candidate.factors
@@ -68,7 +68,7 @@ def chosen(problem, candidate, validation):
 
 
 def seconds_per_step(problem, candidate, validation):
-    """Return the least processor time of a step of one record, of a few calls on a batch."""
+    """Return the processor time of a step of one record: the fastest of a few calls on a batch."""
     found = []
     for _ in range(ROUNDS):
         begin = time.process_time()

@@ -12,7 +12,7 @@ from benchmarks.choosing.candidates import candidates
 from benchmarks.choosing.problems import records
 
 WORKERS = 3
-LOST = 5  # times the median error of the best filter: such a record is lost
+LOST = 5  # a record with this many times the median error of the best filter is lost
 
 
 class Size(NamedTuple):
@@ -38,7 +38,7 @@ QUICK = Size(4, 4, 8, 10, 4)
 
 
 def measured(problem, size, say=print):
-    """Return what is stored of a problem: a description, and a row for every filter."""
+    """Return the result for a problem: a description, and a row for every filter."""
     keys = jax.random.split(jax.random.key(2), 3)
     tests = records(problem, keys[0], size.tests, size.steps)
     validation = records(problem, keys[1], size.validation, size.steps)
@@ -85,7 +85,7 @@ def measured(problem, size, say=print):
 
 
 def _compare(rows, squared):
-    """Add how far each filter is behind the best, also of its kind, and how often it got lost."""
+    """Add how far each filter is behind the best, overall and of its kind, and how often lost."""
     means = {name: errors.mean() for name, errors in squared.items()}
     best = min(means, key=means.get)
     most = LOST**2 * np.median(squared[best])
@@ -99,7 +99,7 @@ def _compare(rows, squared):
 
 
 def _floor(problem, tests, key):
-    """Return the root of the least possible squared error, in the unit of the problem."""
+    """Return the root of the lowest possible squared error, in the unit of the problem."""
     if problem.grid is None:
         squared = floors.bound(problem, tests.steps, key)
     else:

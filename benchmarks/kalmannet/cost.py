@@ -114,7 +114,7 @@ def ratio(results, name):
 
 
 def details(results):
-    """Tell how parameters grow with n."""
+    """Describe how parameters grow with n."""
     first, second = (growth(results, f"{name}, {PARAMETERS}") for name in (FIRST, SECOND))
     sentence = (
         "KalmanNet inverts no matrix, but the number of its parameters grows as n to the power"

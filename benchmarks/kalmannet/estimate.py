@@ -1,8 +1,8 @@
 """How long all studies take at full size, estimated from the stored rows of the reduced size.
 
 Every row is walked through at both sizes, with stand-ins for simulation, training, tuning and
-judging that only count the steps that filters make. A row then takes as many times longer as it has
-more steps. The time to compile does not grow, so that the estimate is rather too long.
+judging that only count the steps that filters make. The time of a row is taken to grow with its
+steps. Compilation time does not grow, so the estimate errs on the long side.
 """
 
 import contextlib
@@ -79,7 +79,7 @@ class Steps:
         return self.judged(None, None, data)
 
     def means(self, filter, params, data):
-        """Return estimates, which are for pictures only."""
+        """Return estimates, which only pictures need."""
         del filter, params
         return np.asarray(data.xs)
 
@@ -118,7 +118,7 @@ def data_of(trajectories, steps, n, m):
 
 @contextlib.contextmanager
 def counting(module):
-    """Let a study, and what it shares, count the steps of filters; yield the `Steps`."""
+    """Replace the work of a study, and of what it shares, by counting steps; yield the `Steps`."""
     steps = Steps()
     names = [name for name in vars(Steps) if not name.startswith("_")]
     _forget(module)

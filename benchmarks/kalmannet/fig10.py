@@ -40,7 +40,7 @@ def verdicts(results):
 
 
 def details(results):
-    """Tell how far rows are above the EKF with the true model."""
+    """Describe how far rows are above the EKF with the true model."""
     rows = (EKF, SEARCHED, OEKF, KALMAN_NET, RESIDUAL, LEARNED_NET)
     return lorenz.from_truth(results, rows)
 

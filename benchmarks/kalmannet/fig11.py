@@ -1,4 +1,4 @@
-"""Fig. 11: the Lorenz attractor, where h is rotated by one degree against the design model."""
+"""Fig. 11: the Lorenz attractor, where h is rotated by one degree relative to the design model."""
 
 import functools
 
@@ -32,12 +32,12 @@ def cases(size):
     ours = [case(level) for level in size.levels]
     if size.name == "quick":
         return ours
-    # the authors' set of 0 dB first: it is there
+    # the authors' set of 0 dB first, since they published it
     return ours + [_of_authors(level) for level in sorted(OFFICIAL_LEVELS, key=abs)]
 
 
 def _of_authors(level):
-    """Return the case of a set of the authors, or one simulated like it where it is missing."""
+    """Return the case of one of the authors' sets, or of simulated data if it is missing."""
     truth, design = lorenz.start(level, NU, **TURNED), lorenz.start(level, NU)
     name = OFFICIAL
     parts = published(f"lorenz_Hrot1_v-20_r{level}_T100")
@@ -68,7 +68,7 @@ def verdicts(results):
 
 
 def details(results):
-    """Tell how far rows are above the EKF with the true h."""
+    """Describe how far rows are above the EKF with the true h."""
     rows = (EKF, SEARCHED, OEKF, KALMAN_NET, LEARNED, LEARNED_NET)
     matrix = (
         "Only a matrix has to be learned: fitted to the labels by least squares, it leaves"

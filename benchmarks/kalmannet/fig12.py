@@ -101,7 +101,7 @@ def more(size, model, data):
 def each(size, make, *, ours=False, most=None):
     """Return a row over conditions; `make(level, parts) -> (Cell, settings)`.
 
-    `ours` leaves the authors' sets out, and `most` levels above it.
+    `ours` leaves out the authors' sets, and `most` leaves out levels above it.
     """
     cells, told = {}, {}
     for name, (level, data) in parts(size).items():
@@ -202,7 +202,7 @@ def above(results, row, name):
 
 
 def best_above_floor(results):
-    """Return how far the best estimators are above the floor at worst, by their own intervals."""
+    """Return the largest distance of the best estimators above the floor, with intervals."""
     found = []
     for name in own_conditions(results):
         at = results.interval(best(results, name), name)
@@ -242,7 +242,7 @@ def verdicts(results):
 
 
 def details(results):
-    """Tell how far rows are above the floor at every noise level."""
+    """Describe how far rows are above the floor at every noise level."""
     there = [name for name in OFFICIAL if results.has(KALMAN_NET, name)]
     return (
         "The paper claims a substantial gain over the EKF; its size depends on the noise.",
@@ -264,7 +264,7 @@ def _told(results, name):
 
 
 def at_most_noise(results):
-    """Tell what redrawn noise changes where the noise is largest."""
+    """Describe what redrawn noise changes where the noise is largest."""
     name = own_conditions(results)[0]
     particles = results.rows[FLOOR]["settings"][name]["particles"]
     _, low, high = results.interval(ANEW, name)

@@ -1,4 +1,4 @@
-"""Fig. 7a: KalmanNet beside the Kalman filter on linear systems that both know."""
+"""Fig. 7a: KalmanNet and the Kalman filter on linear systems that both know."""
 
 import functools
 from typing import NamedTuple
@@ -20,7 +20,7 @@ KALMAN_NET = "KalmanNet C2"
 SHIPPED = "KalmanNet, the authors' weights"
 KF = "KF"
 THEORY = "floor: theory"
-NEAR = 0.3  # dB; KalmanNet within this of the KF reaches it
+NEAR = 0.3  # dB; within this of the KF, KalmanNet counts as equal
 
 
 class System(NamedTuple):
@@ -107,7 +107,7 @@ def model(name, nu=0, level=0):
 
 
 def test_set(name, steps, level):
-    """Simulate test trajectories in units of r, other ones for every level and length."""
+    """Simulate test trajectories in units of r, different ones for every level and length."""
     key = jax.random.key(10_000 + 100 * level + steps)
     return simulated(key, model(name), SYSTEMS[name].tests, steps)
 
@@ -157,7 +157,7 @@ def kalman(size):
 
 
 def network(size, name):
-    """Return the row of the network of a system, which is tested on published sets, too."""
+    """Return the row of a system's network, which is also tested on published sets."""
     system = SYSTEMS[name]
     budget = SYSTEMS[name].budget
     parts = drawn(system.n, model(name), (1000, system.validation, 10), STEPS)
@@ -188,7 +188,7 @@ def shipped():
 
 
 def theory(size):
-    """Return the row of the least possible errors."""
+    """Return the row of the lowest possible errors."""
     at = conditions(size, *systems(size))
     return Row(
         {name: figure(floor_db(model(system), steps) - level) for name, system, steps, level in at}
@@ -196,7 +196,7 @@ def theory(size):
 
 
 def sets(names):
-    """Return those of the published sets whose files exist."""
+    """Return the published sets whose files exist."""
     there = [name for name in names if published(name.split()[1]) is not None]
     return {name: OFFICIAL[name] for name in there}
 
@@ -219,7 +219,7 @@ REFERENCE = {
 
 
 def verdicts(results):
-    """Tell whether KalmanNet reaches the KF."""
+    """Judge whether KalmanNet comes as close as the KF."""
     behind = {name: results.gap(f"{KALMAN_NET}, {name}", KF) for name in SYSTEMS}
     told = ", ".join(f"{gap:.2f} dB ({name})" for name, gap in behind.items())
     return (
@@ -232,7 +232,7 @@ def verdicts(results):
 
 
 def details(results):
-    """Tell how far a network is below the KF, and what it was trained on."""
+    """Describe how far a network is below the KF, and what it was trained on."""
     gaps = [gap for name in SYSTEMS for gap in results.gaps(f"{KALMAN_NET}, {name}", KF).values()]
     trained = [system.cut for system in SYSTEMS.values()]
     tested = [steps for system in SYSTEMS.values() for steps in system.lengths]

@@ -1,4 +1,4 @@
-"""Fig. 7b: a linear system whose F, or H, is rotated against the design model's."""
+"""Fig. 7b: a linear system whose F, or H, is rotated relative to the design model's."""
 
 import functools
 from typing import NamedTuple
@@ -174,7 +174,7 @@ REFERENCE = {
 
 
 def verdicts(results):
-    """Judge KalmanNet by the KF with the wrong F, the KF with the true one, and the OKF."""
+    """Compare KalmanNet with the KF with the wrong F, the KF with the true F, and the OKF."""
     gains = gains_with_F_rotated(results, KALMAN_NET)
     behind = results.gaps(KALMAN_NET, TRUE).values()
     from_tuned = results.gaps(KALMAN_NET, OKF)
@@ -199,7 +199,7 @@ def verdicts(results):
 
 
 def details(results):
-    """Tell what tuning Q gains, and what least squares does."""
+    """Describe what tuning Q gains, and how well least squares does."""
     of_tuning = gains_with_F_rotated(results, TUNED)
     better, worse = better_and_worse(results.gaps(KALMAN_NET, TUNED))
     return (
@@ -222,7 +222,7 @@ def better_and_worse(gaps):
 
 
 def gains_with_F_rotated(results, row):
-    """Return what a row gains on the KF with the wrong F."""
+    """Return the gain of a row over the KF with the wrong F."""
     turned = [name for name, case in CASES.items() if case.part == "f"]
     names = [name for name in results.conditions if name.startswith(tuple(turned))]
     gains = [results(WRONG, name) - results(row, name) for name in names]

@@ -136,7 +136,7 @@ def recurrent(size, at):
 
 
 def floor(size, at):
-    """Judge the exact posterior mean under the truth.
+    """Judge the exact posterior mean under the true model.
 
     The components are independent, so that a grid for each of them suffices.
     """
@@ -180,20 +180,20 @@ MAKERS = {
 
 
 def behind(results, row, information):
-    """Return how far a row is above the floor at worst."""
+    """Return the largest distance of a row above the floor."""
     gaps = results.gaps(row, FLOOR)
     return worst(gap for name, gap in gaps.items() if name.startswith(information))
 
 
 def where_noise_is_largest(results, other):
-    """Return how far KalmanNet is above another row there, by the information of the filters."""
+    """Return how far KalmanNet is above another row where the noise is largest, by information."""
     level = min(found_levels(results))
     names = {kind: f"{kind}, {level} dB" for kind in INFORMATION}
     return {kind: results(KALMAN_NET, name) - results(other, name) for kind, name in names.items()}
 
 
 def verdicts(results):
-    """Compare KalmanNet with the EKF where the noise is largest, as it is and tuned."""
+    """Compare KalmanNet with the EKF where the noise is largest, untuned and tuned."""
     plain, tuned_one = (where_noise_is_largest(results, row) for row in (EKF, TUNED))
     return (
         Verdict(
@@ -214,7 +214,7 @@ def _gaps_told(gaps):
 
 
 def details(results):
-    """Tell the distances from the floor, and what is better than KalmanNet."""
+    """Describe the distances from the floor, and which rows beat KalmanNet."""
     return tuple(_told(results, kind) for kind in INFORMATION)
 
 

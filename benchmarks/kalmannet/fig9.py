@@ -1,4 +1,4 @@
-"""Fig. 9: the Lorenz attractor with h = I; networks of short trajectories run for 2000 steps."""
+"""Fig. 9: the Lorenz attractor with h = I; networks trained on 30 steps run for 2000."""
 
 import functools
 
@@ -18,7 +18,7 @@ SHORT, LONG = 30, 2000  # steps of training and of long test trajectories
 NAMES = {0: "T = 30, nu = 0 dB", -20: "T = 30, nu = -20 dB"}
 LONG_NAME = "trained at 30, run at 2000"
 SHORT_NET = "KalmanNet C2"
-NEAR = 0.3  # dB; KalmanNet within this of the EKF reaches it
+NEAR = 0.3  # dB; within this of the EKF, KalmanNet counts as equal
 ROBUST = "KalmanNet, half of the starts off"
 BUDGET = Budget(150, split=150, learning_rate=1e-3)
 OFFICIAL = {
@@ -61,7 +61,7 @@ def _official_case(name, file, level, nu):
 
 
 def half_off(model, data):
-    """Return data twice, the second time with starts that are off by the observation noise."""
+    """Return data with a copy of them whose starts are off by the observation noise."""
     start = np.broadcast_to(np.asarray(model.prior.mean), (data.size, model.n))
     std = float(model.R[0, 0]) ** 0.5
     off = start + std * np.asarray(jax.random.normal(jax.random.key(data.size), start.shape))
@@ -123,7 +123,7 @@ def verdicts(results):
 
 
 def of_short(results, row):
-    """Return how far a row is above the EKF over 30 steps at worst, by nu."""
+    """Return the largest distance of a row above the EKF over 30 steps, by nu."""
     gaps = results.gaps(row, EKF)
     return {
         nu: worst(gap for name, gap in gaps.items() if name.startswith(start))
@@ -137,7 +137,7 @@ def long_names(results):
 
 
 def details(results):
-    """Tell how the other networks compare with the EKF over 30 and over 2000 steps."""
+    """Describe how the other networks compare with the EKF over 30 and over 2000 steps."""
 
     def behind(row):
         return worst(results(row, name) - results(SEARCHED, name) for name in long_names(results))

@@ -20,9 +20,9 @@ import numpy as np
 from jax.tree_util import Partial
 
 import kfjax as kf
+from benchmarks.estimates import mean_only
 from benchmarks.kalmannet import fusion
 from benchmarks.kalmannet.fusion import LARGE, SESSIONS, SMALL
-from kfjax.base import mean_only
 
 SEEDS = 3
 WINDOW = 100  # steps

@@ -17,7 +17,7 @@ def judged(filter, params, data, *, seeds=None, chunk=CHUNK):
     """Return the `Cell` of a filter on data.
 
     Args:
-        filter: the filter; one that draws has another random key for each seed.
+        filter: the filter; one that draws has its own random key for each seed.
         params: its parameters; with a leading axis over `seeds`, if these are given.
         data: trajectories with the truth, NaN where it is not known.
         seeds: number of seeds, or None.
@@ -59,7 +59,7 @@ def _sums(filter, params, data, chunk, seed):
 
 
 def _failed(estimate, length):
-    """Tell whether an estimate within the length is not finite, or a variance is negative."""
+    """Return whether an estimate within the length is not finite, or a variance is negative."""
     steps = estimate.mean.shape[0]
     sound = [jnp.isfinite(leaf).reshape(steps, -1).all(-1) for leaf in jax.tree.leaves(estimate)]
     if estimate.cov is not None:

@@ -191,7 +191,7 @@ def like_for_like(results, learns):
 
 
 def from_truth(results, others):
-    """Return sentences on how far rows are above the EKF that knows the true model at worst."""
+    """Return sentences on the largest distances of rows above the EKF with the true model."""
     gaps = {row: results.gap(row, TRUTH) for row in others if row in results.rows}
     told = "; ".join(f"{row}: {gap:.2f} dB" for row, gap in gaps.items())
     return (

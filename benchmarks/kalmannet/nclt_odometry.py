@@ -146,7 +146,7 @@ def gains(results, row):
 
 
 def verdicts(results):
-    """Tell what KalmanNet and a constant map gain on integrated velocity."""
+    """Describe what KalmanNet and a constant map gain on integrated velocity."""
     network_gains, map_gains = (gains(results, row) for row in (KALMAN_NET, MAP))
     return (
         Verdict(
@@ -164,7 +164,7 @@ def verdicts(results):
 
 
 def details(results):
-    """Tell what can be learned, and which map is best where."""
+    """Describe what can be learned, and which map is best where."""
     best = results.best(SESSION, LEARNED)
     cell = results.cell(best, SESSION)
     gaps = results.gaps(MAP_NET, MAP).values()
@@ -185,7 +185,7 @@ def details(results):
 
 
 def of_headings(results):
-    """Tell how the map by heading was chosen."""
+    """Describe how the map by heading was chosen."""
     found = results.rows[HEADING_KF]["settings"]["validation, dB"]
     told = " and ".join(f"{row} {value:.2f} dB" for row, value in found.items())
     return (
@@ -196,7 +196,7 @@ def of_headings(results):
 
 
 def of_recent(results):
-    """Tell what the recent map learns."""
+    """Describe what the recent map learns."""
     last, other = ({row: results(row, name) for row in MAPS} for name in (LAST, SESSION))
     return (
         f"Of the KFs with a map, that with the lowest error is"

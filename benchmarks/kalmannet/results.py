@@ -75,7 +75,7 @@ class Results:
         self.conditions = list(dict.fromkeys(names))
 
     def has(self, row, condition):
-        """Tell whether a stored row has a condition."""
+        """Return whether a stored row has a condition."""
         return condition in self.rows[row]["cells"]
 
     def cell(self, row, condition):

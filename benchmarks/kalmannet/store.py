@@ -122,7 +122,7 @@ def measure(name, folder, size, *, again=False, only=""):
         name: the study.
         folder: the folder of the results.
         size: the `Size` of the study.
-        again: whether to measure rows that are up to date, too.
+        again: whether to measure rows that are up to date as well.
         only: a text that the names of measured rows contain.
 
     Returns:

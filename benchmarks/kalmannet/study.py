@@ -53,7 +53,7 @@ SIZES = {
 
 
 class Target(NamedTuple):
-    """A goal that was set beforehand, from the training data or from published figures.
+    """A goal set in advance, from the training data or from published figures.
 
     Attributes:
         text: the goal in words.
@@ -69,14 +69,14 @@ class Target(NamedTuple):
     at_least: float | None = None
 
     def judge(self, figure):
-        """Tell whether a figure reaches the goal; None if its interval crosses a limit."""
+        """Return whether a figure reaches the goal; None if its interval crosses a limit."""
         value, low, high = figure
         if not self._within(value, value):
             return False
         return True if self._within(low, high) else None
 
     def _within(self, low, high):
-        """Tell whether an interval is within the limits."""
+        """Return whether an interval is within the limits."""
         below = self.at_most is None or high <= self.at_most
         return below and (self.at_least is None or low >= self.at_least)
 
@@ -119,11 +119,11 @@ class Study(NamedTuple):
             retrained code.
         floor: the row that no estimator can beat, or None.
         why: explanations of differences of more than 0.3 dB from the paper, by row.
-        targets: goals that were set before.
+        targets: goals set in advance.
         notes: what was tried without success, or is missing; a sentence with figures is a function
             of the results.
         draw: `(results) -> matplotlib Figure`, or None.
-        form: the form of the paper's picture, which ours has too.
+        form: the form of the paper's picture, which ours shares.
         unit: unit of the figures.
         digits: number of decimals.
     """

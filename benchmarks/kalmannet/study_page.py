@@ -103,7 +103,7 @@ def _results(study, results):
 
 
 def _has_intervals(results):
-    """Tell whether the figures are errors of estimators on trajectories."""
+    """Return whether the figures are errors of estimators on trajectories."""
     return any(results.cell(*pair).median is not None for pair in _pairs(results))
 
 

@@ -111,7 +111,7 @@ def lost(results):
 
 
 def verdicts(results):
-    """Tell what RNNs lose at ten times the horizon, and whether KalmanNet reaches the KF."""
+    """Describe what RNNs lose at ten times the horizon, and whether KalmanNet reaches the KF."""
     behind = lost(results)
     gap = results.gap(KALMAN_NET, KF)
     return (
@@ -146,7 +146,7 @@ def of_inverse(results):
 
 
 def details(results):
-    """Tell for which RNN the claim holds with our initial states, and which row is best."""
+    """Say for which RNN the claim holds with our initial states, and which row is best."""
     stands = [f"the {name}" for name, gap in lost(results).items() if gap > CLAIMED]
     rows = [row for row in results.rows if row != THEORY]
     best = " and ".join(f'"{results.best(name, rows)}" at {name}' for name in (SHORT, LONG))
@@ -161,7 +161,7 @@ def details(results):
 
 
 def lost_with_inverse(results):
-    """Tell what the RNNs lose at ten times the horizon with the H of the paper's text."""
+    """Describe what the RNNs lose at ten times the horizon with the H of the paper's text."""
     name = OTHER.format(LONG)
     known = [row for row in NETWORKS if row in results.rows and results.has(row, name)]
     if not known:

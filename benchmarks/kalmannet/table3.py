@@ -73,7 +73,7 @@ def data(size):
 
 
 def _aligned(part, steps):
-    """Turn the first stored state, 1e-5 s after (1, 1, 1), from the first step into the start."""
+    """Use the first stored state, 1e-5 s after (1, 1, 1), as the start, not the first step."""
     return kf.Dataset(part.ys[:, 1:steps], part.xs[:, 1:steps], prior_mean=part.xs[:, 0])
 
 
@@ -91,7 +91,7 @@ def misaligned(name, q2):
 def tuned(method, model, size, *, drawn=False, **options):
     """Return the row of a filter whose q is searched on the validation data of every condition.
 
-    If `drawn`, it has the path of the first independent test trajectory.
+    If `drawn`, the row includes the path of the first independent test trajectory.
     """
     cells = {}
     told = {}
@@ -231,7 +231,7 @@ CLAIMED = paper.DECIMATED["EKF"] - paper.DECIMATED["KalmanNet"]  # dB that Kalma
 
 
 def gains(results, condition, flows):
-    """Return what KalmanNet gains on the EKF with the same f, by f."""
+    """Return the gain of KalmanNet over the EKF with the same f, by f."""
     return {f: results(EKF[f], condition) - results(NETWORK[f], condition) for f in flows}
 
 
@@ -261,7 +261,7 @@ def verdicts(results):
 
 
 def details(results):
-    """Tell the errors with different f, on independent trajectories."""
+    """Describe the errors with different f, on independent trajectories."""
     told = {
         "with a Runge-Kutta step": EKF[RK4],
         "with the authors' f and a cubic learned from labels": EKF[CUBIC],
@@ -297,7 +297,7 @@ def details(results):
 
 
 def _best(results, row):
-    """Return which updates of a training were best, in words."""
+    """Return in words which updates of a training run were best."""
     settings = results.rows[row]["settings"]
     found = sorted(settings["best_steps"])
     length = next(settings[name] for name in LENGTHS if name in settings)
@@ -305,7 +305,7 @@ def _best(results, row):
 
 
 def of_q(results):
-    """Tell what choosing q on data that share the true trajectory of the test data gains."""
+    """Describe what choosing q on data that share the true trajectory of the test data gains."""
     if not {EKF[RK4], OTHER_Q} <= set(results.rows):
         return ()
     own, other = results(EKF[RK4], OFFICIAL), results(OTHER_Q, OFFICIAL)

@@ -112,7 +112,7 @@ def _ratios(results):
 
 
 def details(results):
-    """Tell the times of all filters of the paper's table, and their ratios to the EKF."""
+    """Describe the times of all filters of the paper's table, and their ratios to the EKF."""
     return tuple(
         f"{row}: {results(row, ONE):.2f} ms {paper.quoted(PAPER[row][ONE], unit='ms')},"
         f" {results(row, RATIO):.2f} times the EKF {paper.quoted(PAPER[row][RATIO], unit='times')}."

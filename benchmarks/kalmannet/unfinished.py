@@ -1,4 +1,4 @@
-"""Which stored trainings ended while they still improved."""
+"""Which stored training runs ended while they were still improving."""
 
 # names of the number of updates, and of the best of them, in stored settings
 LENGTHS = ("updates", "steps")
@@ -6,7 +6,7 @@ BEST = ("best_steps", "best_step", "chosen_step")
 
 
 def unfinished(row, condition):
-    """Tell whether the best update of a training of a row was its last, under a condition."""
+    """Return whether the best update in the training of a row was its last, under a condition."""
     settings = _settings(row.get("settings") or {}, condition)
     last = next((settings[name] for name in LENGTHS if name in settings), None)
     found = next((settings[name] for name in BEST if name in settings), None)

@@ -1,1 +1,1 @@
-"""Learned filters beside tuned classical ones: `python -m benchmarks.learned STUDY`."""
+"""Learned filters compared with tuned classical ones: `python -m benchmarks.learned STUDY`."""

@@ -1,4 +1,4 @@
-"""Measure learned filters beside tuned classical ones, and write the page of all results.
+"""Measure learned filters against tuned classical ones, and write the page of all results.
 
     python -m benchmarks.learned table1 [--quick] [--again] [--row TEXT] [--out DIR]
     python -m benchmarks.learned                      only the page

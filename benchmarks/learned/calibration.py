@@ -157,7 +157,7 @@ def trained(name, make, quick):
 def prepared(setting, parts):
     """Return training and validation parts with copies, and training data that are not lost.
 
-    Validation data have copies, too, since a rare loss shows in many trajectories only.
+    Validation data are copied too, since a rare loss of track shows only in many trajectories.
     """
     short = shortened(parts, setting.steps)
     whole = with_new_noise(short.train, setting)
@@ -199,7 +199,7 @@ def with_new_noise(data, setting):
 
 
 def half_lost(data, std):
-    """Return data of which half start lost, so that networks learn to recover.
+    """Return data, half of which start lost, so that networks learn to recover.
 
     A quarter starts off by `std`, and a quarter starts later, at the state of another trajectory.
     Their first steps do not count, so that networks do not learn to start with a large covariance.

@@ -74,7 +74,7 @@ def one_step_rmse(model, data):
 
 
 def best_is_good(values):
-    """Tell whether a learned filter reaches the target on both test sets."""
+    """Return whether a learned filter reaches the target on both test sets."""
     names = [CORRECTED.format(degree) for degree in DEGREES]
     return any(all(values(row, column) <= WANTED for column in (OFFICIAL, OWN)) for row in names)
 

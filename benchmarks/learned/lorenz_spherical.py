@@ -71,12 +71,12 @@ def rows(quick):
 
 
 def kalman_net_is_good(values):
-    """Tell whether both forms of KalmanNet reach their target."""
+    """Return whether both forms of KalmanNet reach their target."""
     return max(values(C4, TEST), values(ASINH, TEST)) < 6.0
 
 
 def best_is_good(values):
-    """Tell whether the best learned filter reaches its target."""
+    """Return whether the best learned filter reaches its target."""
     return min(values(row, TEST) for row in (C4, ASINH, STARTED)) < 4.5
 
 

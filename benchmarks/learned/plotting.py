@@ -1,4 +1,4 @@
-"""The picture of learned filters beside classical ones, from the stored results."""
+"""The picture of learned and classical filters, from the stored results."""
 
 import textwrap
 

@@ -72,7 +72,7 @@ class Values:
 
 
 class Target(NamedTuple):
-    """A goal that was set before.
+    """A goal set in advance.
 
     Attributes:
         text: the goal as a sentence, without the full stop.
@@ -91,7 +91,7 @@ class Study(NamedTuple):
         text: the setting: what is measured, and on what data.
         columns: the names of its values.
         rows: `(quick) -> {name: () -> Measured}`, in the order of the table.
-        targets: goals that were set before.
+        targets: goals set in advance.
         notes: what was tried without success, or is missing.
         digits: number of decimals.
     """
@@ -112,8 +112,8 @@ def measure(name: str, study: Study, folder: Path, *, quick: bool, again: bool, 
         name: the name of the study.
         study: the study.
         folder: the folder of the results.
-        quick: whether only to show that everything runs.
-        again: whether to measure rows that are stored, too.
+        quick: whether to show only that everything runs.
+        again: whether to measure stored rows again.
         only: a text that the names of measured rows contain.
     """
     path = folder / f"{name}.json"

@@ -49,7 +49,7 @@ def rows(quick):
 
 
 def near_true_h(values):
-    """Tell whether learned functions h reach the true one."""
+    """Return whether learned functions h reach the true one."""
     return all(values(row, TEST) <= OF_TRUE_H + NEAR for row in (LEAST_SQUARES, CUBIC))
 
 

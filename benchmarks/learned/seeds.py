@@ -56,7 +56,7 @@ def rows(quick):
 
 
 def all_finite(values):
-    """Tell whether all seeds of all data sets are finite."""
+    """Return whether all seeds of all data sets are finite."""
     return all(values(row, NOT_FINITE) == 0 for row in values.rows)
 
 

@@ -1,4 +1,4 @@
-"""Smoothing with a rotated sensor: RTSNet and DANSE beside tuned classical smoothers."""
+"""Smoothing with a rotated sensor: RTSNet and DANSE against tuned classical smoothers."""
 
 import dataclasses
 import functools
@@ -105,7 +105,7 @@ def without_states(filter, model, parts, budget):
 
 
 def _chosen(fitted):
-    """Return what a training chose, to be stored."""
+    """Return what was chosen in training, to be stored."""
     return {
         "best_steps": np.asarray(fitted.update).tolist(),
         "refused_steps": np.asarray(fitted.refused).tolist(),
@@ -153,17 +153,17 @@ def rows(quick):
 
 
 def beats_tuned(values):
-    """Tell whether RTSNet beats the tuned smoother with the same h."""
+    """Return whether RTSNet beats the tuned smoother with the same h."""
     return values(ONE, SMOOTHED) < values(TUNED, SMOOTHED)
 
 
 def passes_help(values):
-    """Tell whether the second pass lowers the error."""
+    """Return whether the second pass lowers the error."""
     return values(TWO, SMOOTHED) < values(ONE, SMOOTHED)
 
 
 def learns_the_motion(values):
-    """Tell whether DANSE, without f, is below the error of the observations."""
+    """Return whether DANSE, without f, is below the error of the observations."""
     return values(UNLABELLED, FILTERED) < 0
 
 

@@ -67,7 +67,7 @@ def columns(milliseconds):
 def training(quick):
     """Return milliseconds per update [rounds, 2] of `fit` and of the plain scan, timed in turn.
 
-    They are what an update adds to the time of a call, without the overhead of the call.
+    This is the time that each update adds to a call, without the overhead of the call.
     """
     count, rounds = (3, 2) if quick else (20, ROUNDS)
     data = simulated_batch(0, MODEL, BATCH)

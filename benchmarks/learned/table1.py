@@ -68,7 +68,7 @@ def rows(quick):
 
 
 def near_kf(values):
-    """Tell whether all networks are near the KF under all conditions."""
+    """Return whether all networks are near the KF under all conditions."""
     return all(
         values(row, column) - values(KF, column) <= NEAR
         for row in (*NETWORKS, ON_OFFICIAL)

@@ -4,7 +4,7 @@
     python -m benchmarks.scale --page                 only the page
 
 It writes scale.json and RESULTS.md. A million trajectories take minutes; if this command is killed,
-the next one continues.
+the next run continues.
 """
 
 import argparse

@@ -23,7 +23,7 @@ GAIN = kf.ConstantGainParams(kf.systems.constant_velocity(), np.array([[0.5], [0
 
 
 def resident():
-    """Return the present and the peak memory of this process, MiB."""
+    """Return the current and the peak memory of this process, MiB."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return [int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM")]
 
@@ -63,7 +63,7 @@ def trials(count, folder=None):
 def disk(size, folder):
     """Measure training and evaluation on data on disk.
 
-    The growth of memory is beyond what the same took on a small part of the data.
+    Growth of memory is relative to the peak of the same work on a small part of the data.
     """
     begin = kf.evaluation.clocks()
     part = PART * STEPS * 3 * 4 / 2**20  # MiB

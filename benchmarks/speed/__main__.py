@@ -1,13 +1,13 @@
-"""Measure speed beside other libraries, and write the page of all results.
+"""Measure speed against other libraries, and write the page of all results.
 
     python -m benchmarks.speed W2 W3          workloads, with the precisions and options that matter
     python -m benchmarks.speed why            the parts of workloads that miss a target
     python -m benchmarks.speed crossover      small algebra written out, and by library calls
-    python -m benchmarks.speed all --again    everything, also curves and the latency of a step
+    python -m benchmarks.speed all --again    everything, with curves and the latency of a step
     python -m benchmarks.speed                only the page
 
-Each row is measured in its own process, pinned to one core, with all libraries in turn; rows that
-are stored are kept. The libraries come with `pip install -e .[bench]`; those that are not installed
+Each row is measured in its own process, pinned to one core, with all libraries in turn; stored
+rows are kept. The libraries come with `pip install -e .[bench]`; those that are not installed
 are skipped.
 """
 

@@ -9,7 +9,7 @@ PARTICLES = 0.5  # root mean square difference, in standard deviations of the po
 
 
 def differences(kind, reference, outputs):
-    """Return differences from the reference by name, leaving out outputs that one lacks."""
+    """Return differences from the reference by name, leaving out outputs that one of them lacks."""
     if kind == "training":
         leaves = (jax.tree.leaves(tree) for tree in (reference, outputs))
         return {"parameters": max(relative(a, b) for a, b in zip(*leaves, strict=True))}
@@ -30,13 +30,13 @@ def differences(kind, reference, outputs):
 
 
 def agree(kind, precision, found):
-    """Tell whether all differences are explained by rounding, or by drawing other particles."""
+    """Return whether all differences are explained by rounding, or by drawing other particles."""
     tolerance = PARTICLES if kind == "particle" else EXACT[precision]
     return all(value <= tolerance for value in found.values())
 
 
 def relative(reference, values):
-    """Return the largest difference over the largest entry, of the trajectories that both have."""
+    """Return the largest difference over the largest entry, of trajectories that both have."""
     a, b = (np.asarray(x, np.float64) for x in (reference, values))
     if a.ndim and a.shape[0] != b.shape[0]:
         a = a[: b.shape[0]]
@@ -46,7 +46,7 @@ def relative(reference, values):
 
 
 def totals(log_likelihood, reference):
-    """Return log-likelihoods of whole trajectories, from those or from those of each step."""
+    """Return log-likelihoods of whole trajectories, which may be given for each step."""
     values = np.asarray(log_likelihood, np.float64)
     per_step = values.ndim == np.ndim(reference.log_likelihood)
     return values.sum(-1) if per_step else values

@@ -1,4 +1,4 @@
-"""Small algebra written out, or by library calls, by size: the basis of `UNROLL` and `SCALARS`.
+"""Small algebra by size, written out or by library calls: the basis of `UNROLL` and `SCALARS`.
 
 These are constants of `kfjax.linalg.sizes`. It is a separate process, like
 `benchmarks.speed.measuring`: `python -m benchmarks.speed crossover`.
@@ -73,7 +73,7 @@ def matrices(n, batch):
 
 
 def compiled(operation, arguments, way):
-    """Return the loop compiled with these limits, and the seconds that it took."""
+    """Return the loop compiled with these limits, and the seconds of compilation."""
     usual = {name: getattr(limits, name) for name in way}
     try:
         settle(way)

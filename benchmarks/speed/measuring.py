@@ -1,4 +1,4 @@
-"""Measure one workload in one precision beside all libraries, and write its row as JSON.
+"""Measure one workload in one precision in all libraries, and write its row as JSON.
 
 It is a separate process, since JAX reads the precision and the options of XLA from the environment
 when it starts.
@@ -59,7 +59,7 @@ def measure(name, size, *, rounds, only=()):
 def times(samples, first, share, platform):
     """Return the times of a contender from its samples [S, 2] and its first call [2].
 
-    Processor time counts, and wall time on another device than a CPU.
+    They are processor times on a CPU, and wall times on other devices.
     """
     wall, processor = (samples / share).T
     compiling = np.maximum(first - np.median(samples, axis=0), 0)

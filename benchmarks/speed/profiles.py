@@ -1,4 +1,4 @@
-"""Profiles of workloads: their times beside those of their parts, or with a part written otherwise.
+"""Profiles of workloads: times of their parts, and with a part written in another way.
 
 A separate process, like `benchmarks.speed.measuring`: `python -m benchmarks.speed why`.
 """
@@ -55,7 +55,7 @@ class Subtracted:
 
 
 def kernel_by_kernel(function):
-    """Return a function whose loops are compiled as JAX compiles them by itself."""
+    """Return a function whose loops are compiled as by JAX alone."""
 
     def separate(problem):
         with kf.separate_kernels():
@@ -91,13 +91,13 @@ def only_predictions(problem):
 
 
 def only_smoothing(given):
-    """Smooth what was filtered before."""
+    """Smooth estimates that were filtered before."""
     problem, estimate = given
     return kf.smooth(kf.kalman(), problem.params, estimate)
 
 
 def plain(problem):
-    """Run the same network in a scan as a textbook writes it."""
+    """Run the same network in a plain scan, as in a textbook."""
     one = plain_peer.build("C4", problem)
     mapped = one if problem.ys.ndim == 2 else jax.vmap(one, in_axes=(None, None, 0))
     return mapped(problem.params.network, problem.params.model, problem.ys)

@@ -44,11 +44,10 @@ def _copy_in_jax(source):
 
 
 def bounds(solve, problem, steps):
-    """Return the bytes and operations of a problem, and the least milliseconds of each.
+    """Return the bytes and operations of a problem, and the minimum of milliseconds for each.
 
-    Bytes are those of the inputs and outputs, once. Operations are those of one step as it is
-    written, times the number of steps, as for a compiler that repeats nothing; other formulas
-    might need fewer.
+    Inputs and outputs are counted once. Operations are those of one step as it is written, times
+    the number of steps, as if the compiler repeated nothing; other formulas might need fewer.
     """
     outputs = jax.eval_shape(solve, problem)
     leaves = jax.tree.leaves((problem.ys, outputs))

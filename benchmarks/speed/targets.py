@@ -1,10 +1,10 @@
-"""Targets of speed, and whether they hold."""
+"""Targets for speed, and whether they are reached."""
 
 from typing import NamedTuple
 
 
 class Target(NamedTuple):
-    """The least ratio of the time of the fastest other library to that of kfjax.
+    """The lowest ratio wanted between the time of the fastest other library and that of kfjax.
 
     Attributes:
         workload: name of the workload.

@@ -70,7 +70,7 @@ def _place(item):
 
 
 def calls_told(row):
-    """Tell how much time calling kernels takes, which a loop compiled as one function saves."""
+    """Describe how much time a loop compiled as one function saves by not calling kernels."""
     separate = row["parts"][SEPARATE]
     before, after = separate["ms"]["median"], row["parts"]["kfjax"]["ms"]["median"]
     each = 1e6 * (before - after) / (row["size"]["steps"] * separate["kernels"])

@@ -5,7 +5,7 @@
     python -m benchmarks.structural --page            only the page
 
 It writes fitting.json and RESULTS.md. Times are processor times, of one thread in statsmodels. DIR
-keeps the fits of thousands of series: the same command goes on after an interruption.
+keeps the fits of thousands of series: the same command continues after an interruption.
 """
 
 import argparse

@@ -28,7 +28,7 @@ def model():
 
 
 def fitted(count, folder):
-    """Fit count series, going on where an earlier call ended; return time and memory."""
+    """Fit count series, continuing where an earlier call ended; return time and memory."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [FILE.fullmatch(path.name) for path in folder.iterdir()]
     before = sum(int(name[1]) for name in names if name)

@@ -1,4 +1,4 @@
-"""Made-up monthly series."""
+"""Simulated monthly series."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ STEPS = 120
 
 
 def monthly(count, seed=0):
-    """Return count monthly series [N, T, 1] of a level, a season and noise, in any units."""
+    """Return count monthly series [N, T, 1] with a level, a season and noise, in various units."""
     rng = np.random.default_rng(seed)
 
     def factors(low, high):

@@ -1,4 +1,4 @@
-"""Warnings about angles: whole turns that a model takes for changes, and degrees for radians."""
+"""Warnings about angles: whole turns that a model mistakes for changes, and degrees for radians."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__: list[str] = []
 
 LEFT = 1e-3  # what is left of a whole turn where a space wraps it, but for rounding
 WHOLE = 360.0
-OFTEN = 2  # jumps of a turn that are no accident
+OFTEN = 2  # so many jumps of a turn are no accident
 LOOKED_AT = 1000  # steps
 SHARE = 0.1  # of them that turn by more than half a turn
 UNIT = re.compile(r"(deg|degrees?|°)( ?(/|per) ?s(ec(onds?)?)?| ?s\^?-1)?|dps", re.IGNORECASE)
@@ -34,7 +34,7 @@ CONVERSIONS = np.array([np.pi / 180, 180 / np.pi, 180.0, 360.0])
 
 
 def warn_of_angles(model: StateSpaceModel, data: Dataset) -> None:
-    """Warn where a model takes whole turns for changes, or degrees for radians."""
+    """Warn where a model mistakes whole turns for changes, or degrees for radians."""
     first = np.array(data.ys[0, : data.lengths[0]], np.float64)
     if data.observed is not None:
         first[~np.asarray(data.observed[0, : data.lengths[0]])] = np.nan
@@ -78,7 +78,7 @@ def _cure(model: StateSpaceModel, channel: int, count: int, turn: float) -> str:
 
 
 def _is_whole(space: Space, component: int, count: int, turn: float) -> bool:
-    """Tell whether a space takes two points that differ by a turn for the same."""
+    """Return whether two points that differ by a turn are the same in a space."""
     point: Any = np.zeros(count)
     point[component] = turn
     difference = np.asarray(space.difference(point, 0 * point))
@@ -86,7 +86,7 @@ def _is_whole(space: Space, component: int, count: int, turn: float) -> bool:
 
 
 def _is_in_degrees(data: Dataset, name: str) -> bool:
-    """Tell whether the unit or the name of a channel or input says degrees, also per second."""
+    """Return whether the unit or name of a channel or input says degrees, or degrees per second."""
     unit = (data.labels or Labels()).units.get(name)
     if unit is not None:
         return UNIT.fullmatch(unit) is not None
@@ -94,12 +94,12 @@ def _is_in_degrees(data: Dataset, name: str) -> bool:
 
 
 def _read(model: StateSpaceModel, given: dict[str, Any], name: str) -> bool:
-    """Tell whether a model reads an input."""
+    """Return whether a model reads an input."""
     return reads(lambda value: evaluated(model, given | {name: value}), given[name])
 
 
 def _takes_radians(model: StateSpaceModel, given: Inputs) -> bool:
-    """Tell whether f and h have trigonometric functions, and nothing that converts degrees."""
+    """Return whether f and h have trigonometric functions, and nothing that converts degrees."""
     found = False
     for name in ("f", "h"):
         program = jax.make_jaxpr(functions_of(model)[name])(model.prior.mean, given)
@@ -119,7 +119,7 @@ def _numbers_in(program: Any) -> Iterator[Any]:
 
 
 def _converts(number: Any) -> bool:
-    """Tell whether a number, or one of an array, is a factor between degrees and radians."""
+    """Return whether a number, or one of an array, is a factor between degrees and radians."""
     values = np.abs(np.asarray(number, np.float64)).reshape(-1, 1)
     return bool(np.isclose(values, CONVERSIONS, rtol=1e-5).any())
 

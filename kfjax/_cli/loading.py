@@ -174,7 +174,7 @@ def _shielded(what: str, path: Path, call: Any) -> Any:
 
 
 def _is_candidate(module: ModuleType, value: object) -> bool:
-    """Tell whether a value is a model, or a function of the module that may return one."""
+    """Return whether a value is a model, or a function of the module that may return one."""
     if isinstance(value, StateSpaceModel):
         return True
     return (

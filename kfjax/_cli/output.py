@@ -72,7 +72,7 @@ def check_folder(folder: Path) -> None:
 def check_model(model: StateSpaceModel, data: Dataset) -> None:
     """Raise unless a model fits data, and warn if it does not read steps that vary."""
     if isinstance(data.us, dict) and set(data.us) == {"dt"}:
-        # it comes from the column of times, not from a person who thinks that it has an effect
+        # it comes from the column of times, not from a user who expects it to have an effect
         warnings.filterwarnings(
             "ignore", r"run: no function of the model reads u\['dt'\]", UserWarning
         )
@@ -98,7 +98,7 @@ def check_model(model: StateSpaceModel, data: Dataset) -> None:
 
 
 def _on_a_calendar(data: Dataset) -> bool:
-    """Tell whether the dates of all trajectories follow the calendar, such as months."""
+    """Return whether the dates of all trajectories follow the calendar, such as months."""
     if data.labels is None or data.labels.times is None:
         return False
     rows = zip(data.labels.times, data.lengths, strict=True)

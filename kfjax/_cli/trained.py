@@ -185,7 +185,7 @@ def load_both(directory: str | Path, model: StateSpaceModel, m: int) -> list[Tra
 
 
 def is_learned(about: dict[str, Any]) -> bool:
-    """Tell whether a description is that of a network, and not of a classical filter alone."""
+    """Return whether a description is that of a network, and not of a classical filter alone."""
     return about["filter"] in LEARNED_FILTERS or ":" in about["filter"]
 
 
@@ -216,7 +216,7 @@ def _check_marks(directory: Path, about: dict[str, Any], model: StateSpaceModel,
 
 
 def trained_on(directory: str | Path, path: str | Path, columns: dict[str, Any]) -> bool:
-    """Tell whether the training used the training part of these data.
+    """Return whether the training used the training part of these data.
 
     If it did, only the other parts may be reported.
     """

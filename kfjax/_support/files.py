@@ -177,7 +177,7 @@ def _telling(path: str | os.PathLike[str], inside: Path | None = None) -> Iterat
     except OSError as error:
         if error.errno is None or _is_elsewhere(error, inside):
             raise
-        # a file of a folder may have failed, whose error has been told by its own name already
+        # a file of a folder may have failed, and its error already has the name of that file
         first = error.__cause__ if isinstance(error.__cause__, OSError) else error
         reason = first.strerror or str(first)
         text = f"{reason}: {path} was not written; its earlier content is unchanged"

@@ -44,7 +44,7 @@ def progress_bar(
 
     console = Console(stderr=True)
     watched = sys.stderr.isatty() and console.is_interactive
-    # all steps count for the speed, however rare they are
+    # the speed is estimated from all steps, however rare they are
     bar = Progress(console=console, transient=True, speed_estimate_period=float("inf"))
     task = bar.add_task(text, total=total)
     if not watched:

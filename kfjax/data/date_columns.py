@@ -1,4 +1,4 @@
-"""Times that a table has in several columns: year and quarter, date and time of day."""
+"""Times that a table spreads over several columns: year and quarter, date and time of day."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def time_column(
 
     Args:
         table: the table.
-        time: a column, or several that are times together: numbers in columns called year, month,
+        time: a column, or several that together make times: numbers in columns called year, month,
             ..., or text.
         time_format: how text is read, or None.
 
     Raises:
-        ValueError: if they are no times together.
+        ValueError: if the columns do not make times together.
     """
     names = columns_of_time(time)
     if len(names) == 1:

@@ -135,7 +135,7 @@ def _consecutive_runs(numbers: np.ndarray) -> list[np.ndarray]:
 
 
 def on_disk(tree: PyTree) -> bool:
-    """Tell whether an array in a pytree stays on disk.
+    """Return whether an array in a pytree stays on disk.
 
     The arrays of a `Dataset` from `read_folder` do.
     """

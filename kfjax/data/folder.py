@@ -35,7 +35,7 @@ SEAL = "trajectories.json"  # written last, once the folder is complete and chec
 
 
 def is_folder(path: str | Path) -> bool:
-    """Tell whether a folder was written by `write_folder`."""
+    """Return whether a folder was written by `write_folder`."""
     return (Path(path) / SEAL).is_file()
 
 

@@ -17,7 +17,7 @@ TRUTH = "Indoor_UWB_GT.txt"
 
 
 def is_indoor_uwb(path: str | Path) -> bool:
-    """Tell whether a folder holds this data set."""
+    """Return whether a folder holds this data set."""
     return (Path(path) / SENSORS).is_file()
 
 

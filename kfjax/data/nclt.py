@@ -48,7 +48,7 @@ FILES = {
 
 
 def is_nclt(path: str | Path) -> bool:
-    """Tell whether a folder holds a session of this data set."""
+    """Return whether a folder holds a session of this data set."""
     folder = Path(path)
     return _find(folder, "odometry") is not None and _find(folder, "truth") is not None
 

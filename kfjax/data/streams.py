@@ -77,7 +77,7 @@ def as_streams(series: PyTree, streams: int, steps: int) -> PyTree:
 
 
 def check_streams(times: Int[ArrayLike, "K B W"] | Nested) -> StreamCheck:
-    """Tell whether batches are contiguous streams.
+    """Return whether batches are contiguous streams.
 
     Apply your own batching to `np.arange(T)` in place of the data.
 

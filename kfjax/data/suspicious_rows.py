@@ -1,4 +1,4 @@
-"""Warnings about tables that can be read, and whose rows may not mean what they seem to."""
+"""Warnings about tables whose rows can be read but may not mean what they seem to."""
 
 from __future__ import annotations
 

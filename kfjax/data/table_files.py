@@ -24,7 +24,7 @@ SEPARATORS = ",;\t|"
 
 
 def is_table(path: Path) -> bool:
-    """Tell whether a file is a table, from the end of its name."""
+    """Return whether a file is a table, from the end of its name."""
     return _kind(path) in (*TEXT, *PARQUET)
 
 

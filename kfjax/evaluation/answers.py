@@ -53,7 +53,7 @@ def _least(row: Row) -> float | None:
 
 
 def _is_tied(row: Row) -> bool:
-    """Tell whether the interval of a difference to the best filter does not exclude 0."""
+    """Return whether the interval of a difference to the best filter does not exclude 0."""
     least = _least(row)
     return least is not None and not least > 0  # also where there is no interval
 

@@ -196,13 +196,13 @@ def _differences(params: Mapping[str, Params]) -> dict[str, Difference | None]:
 
 
 def _is_one(differences: Mapping[str, Difference | None]) -> bool:
-    """Tell whether all states are subtracted in the same way."""
+    """Return whether all states are subtracted in the same way."""
     first, *others = differences.values()
     return all(_same(first, other) for other in others)
 
 
 def _same(a: Difference | None, b: Difference | None) -> bool:
-    """Tell whether two differences are the same function of the same numbers."""
+    """Return whether two differences are the same function of the same numbers."""
     structures: list[Any] = [jax.tree.structure(difference) for difference in (a, b)]
     if structures[0] != structures[1]:
         return False

@@ -42,8 +42,8 @@ def estimation_errors(
     if difference is not None:
         check_function(f"{who}: difference", difference, "a function (x, m) -> [d], or None")
         subtract = jnp.vectorize(difference, signature="(k),(k)->(n)")
-    # unknown components are found in the tangent space, whose dimension may differ from that of x;
-    # so is an infinite truth, which counts as known
+    # Unknown components are found in the tangent space, whose dimension may differ from that of x.
+    # An infinite truth counts as known, and is replaced since inf - inf is NaN.
     finite = jnp.where(jnp.isinf(truth), 0, truth)
     known = ~jnp.isnan(subtract(finite, finite))
     within = _within(who, length, truth.shape[:-1])
@@ -121,6 +121,6 @@ def _finite_size(x: Real[ArrayLike, " ..."]) -> Array:
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
-    """Tell whether an array of this shape broadcasts to another shape."""
+    """Return whether an array of this shape broadcasts to another shape."""
     pairs = zip(reversed(shape), reversed(to), strict=False)
     return len(shape) <= len(to) and all(a in (1, b) for a, b in pairs)

@@ -78,7 +78,7 @@ def normalised(
 
 
 def _correlates_without_varying(P: Array, resolution: Array) -> Array:
-    """Tell whether a variance is negative, or one of zero has covariances beyond rounding."""
+    """Return whether a variance is negative, or one of zero has covariances beyond rounding."""
     variance = jnp.diag(P)
     still = variance <= 0
     std = jnp.sqrt(jnp.maximum(variance, 0)) + resolution

@@ -187,7 +187,7 @@ def _likelihood(estimate: Estimate, length: int | Array) -> Sums | None:
 
 
 def _is_likelihood(log_likelihood: Array) -> Array:
-    """Tell which entries are log densities: numbers, or -inf for the impossible."""
+    """Return which entries are log densities: numbers, or -inf for the impossible."""
     return log_likelihood < jnp.inf
 
 

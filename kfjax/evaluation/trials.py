@@ -172,8 +172,8 @@ def _trials(
         models: tuple[StateSpaceModel, Params, Inputs, Array], i: Array
     ) -> tuple[Statistics, Curves, Array]:
         truth, params, us, key = models
-        # The key of a trial is made of its number: trial i is the same in chunks of any size, and
-        # in a run that continues.
+        # The key of a trial is derived from its number: trial i is the same in chunks of any
+        # size, and in a run that continues.
         drawing, filtering = jax.random.split(jax.random.fold_in(key, i))
         trajectory = _draw(steps, truth, us, drawing)
         finite_states = jnp.isfinite(trajectory.xs).all()

@@ -1,6 +1,6 @@
 """Products with matrices whose entries are mostly known: zeros, shifts, sums.
 
-A transition of a seasonal pattern moves its states on by one and adds them up: F P takes n^2
+The transition of a seasonal pattern shifts its states by one and adds them up: F P takes n^2
 additions, where a product with a full F takes n^3 multiplications.
 """
 
@@ -21,7 +21,7 @@ from kfjax.linalg.small_products import matmul
 __all__: list[str] = []
 
 WRITTEN_OUT = 16  # terms of a sum; longer ones are reductions
-DENSE = 0.5  # share of entries that are not zero, from which a full product is as quick
+DENSE = 0.5  # with a larger share of entries that are not zero, a full product is as quick
 
 
 class Pattern:
@@ -133,7 +133,7 @@ def _rows_of(pattern: Pattern) -> tuple[Rows, ...]:
 
 
 def _is_moved(terms: tuple[tuple[float, int, int], ...]) -> bool:
-    """Tell whether rows are rows of B."""
+    """Return whether rows are rows of B."""
     return len(terms) == 1 and terms[0][0] == 1.0
 
 

@@ -42,7 +42,7 @@ class Rank(NamedTuple):
 def observability(
     model: StateSpaceModel, x: Real[AnyArray, " n"] | None = None, u: Inputs = None
 ) -> Rank:
-    """Tell which state directions y can see: the rank of (H, H F, ..., H F^{n-1}).
+    """Return which state directions y can see: the rank of (H, H F, ..., H F^{n-1}).
 
     The rank does not depend on units, and hence not on the length of a step.
 
@@ -72,7 +72,7 @@ def observability(
 def controllability(
     model: StateSpaceModel, x: Real[AnyArray, " n"] | None = None, u: Inputs = None
 ) -> Rank:
-    """Tell which state directions the process noise drives.
+    """Return which state directions the process noise drives.
 
     This is the rank of (G, F G, ..., F^{n-1} G) with G G' = Q.
 

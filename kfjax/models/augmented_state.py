@@ -183,7 +183,7 @@ def _joined(layout: Any, within: Augmented | None) -> Augmented:
 
 
 def is_correlated(model: Any) -> bool:
-    """Tell whether noise in the state of a model is correlated with x, by `correlated`."""
+    """Return whether noise in the state of a model is correlated with x, by `correlated`."""
 
     def correlates(node: Any) -> bool:
         observe = getattr(node, "func", None)

@@ -33,7 +33,7 @@ def check_probabilities(name: str, p: Array, shape: tuple[int, ...], entry: str 
 
 
 def log_of(p: Array) -> Array:
-    """Return log p, with a derivative of zero where p is zero: what is impossible stays so."""
+    """Return log p, with a derivative of zero where p is zero: the impossible stays impossible."""
     possible = p > 0
     return jnp.where(possible, jnp.log(jnp.where(possible, p, 1)), -jnp.inf)
 
@@ -49,7 +49,7 @@ def log_sum(scores: Array, axis: int | tuple[int, ...] | None = None) -> Array:
 def normalised(scores: Array) -> tuple[Array, Array]:
     """Return scores [K] minus log sum exp of them, and that sum; unchanged where all are -inf.
 
-    The largest is subtracted first: what small differences of large numbers keep is not lost again.
+    The largest score is subtracted first, so small differences of large scores keep digits.
     """
     best = jax.lax.stop_gradient(jnp.max(scores))
     best = jnp.where(jnp.isfinite(best), best, 0)

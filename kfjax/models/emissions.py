@@ -108,7 +108,7 @@ class GaussianEmission(Pytree):
 class PoissonEmission(Pytree):
     """Counts, independent in each channel, with a rate for each of K regimes.
 
-    p(y | k) = prod_i rate_ki^y_i exp(-rate_ki) / y_i!; numbers that are no counts are impossible.
+    p(y | k) = prod_i rate_ki^y_i exp(-rate_ki) / y_i!; numbers that are not counts are impossible.
 
     Attributes:
         rate: expected counts [K, m], above zero.
@@ -173,7 +173,7 @@ class PoissonEmission(Pytree):
 class CategoricalEmission(Pytree):
     """Categories 0..C-1, independent in each channel, with probabilities for each of K regimes.
 
-    p(y | k) = prod_i probabilities_k,i,y_i; a number that is no category is impossible.
+    p(y | k) = prod_i probabilities_k,i,y_i; numbers that are not categories are impossible.
 
     Attributes:
         probabilities: [K, m, C], or [K, C] for one channel, which becomes [K, 1, C]; they sum to

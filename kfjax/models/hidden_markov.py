@@ -175,7 +175,7 @@ def log_densities(model: HiddenMarkovModel, y: Array, u: Inputs, mask: Array) ->
         mask: which channels were observed [m].
     """
     seen = any_observed(mask)
-    # a derivative must not meet what a user's density does without an observation
+    # no gradient may pass through a user's density of an observation that is missing
     model = jax.tree.map(lambda a: jnp.where(seen, a, jax.lax.stop_gradient(a)), model)
     densities = call("emission", model.emission, y, u, mask)
     if np.shape(densities) != (model.regimes,):

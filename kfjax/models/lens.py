@@ -29,7 +29,7 @@ def model_of(params: object) -> StateSpaceModel | Any:
 
 
 def is_model(value: object) -> bool:
-    """Tell whether a value has the fields of a model: a `StateSpaceModel`, or `Sensors`."""
+    """Return whether a value has the fields of a model: a `StateSpaceModel`, or `Sensors`."""
     return isinstance(value, (StateSpaceModel, Sensors))
 
 
@@ -44,7 +44,7 @@ def count_models(params: object) -> int:
 
 
 def starts_with_update(params: object) -> bool:
-    """Tell whether the prior of the models in params is about x_1, which y_1 updates; see `first`.
+    """Return whether the prior of the models in params is about x_1, before y_1; see `first`.
 
     Raises:
         ValueError: if they do not agree.

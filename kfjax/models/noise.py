@@ -87,7 +87,7 @@ def checked_noise_free(who: str, noise_free: Any, R: Any) -> bool:
 
 
 def may_be_noise_free(R: object) -> bool:
-    """Tell whether R may be singular, which is not known where it is callable or traced."""
+    """Return whether R may be singular, which is not known where it is callable or traced."""
     if R is None:
         return False
     if callable(R) or not all(map(is_concrete, jax.tree.leaves(R))):

@@ -224,7 +224,7 @@ def noise_pivots(R: Array) -> Array:
 
 
 def any_observed(observed: Any) -> Array:
-    """Tell whether anything was observed, by one sensor or by several."""
+    """Return whether anything was observed, by one sensor or by several."""
     leaves = jax.tree.leaves(True if observed is None else observed)
     return functools.reduce(jnp.logical_or, map(jnp.any, leaves))
 

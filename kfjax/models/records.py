@@ -138,7 +138,7 @@ def check_length(who: str, ys: Observations, length: Any) -> None:
 
 
 def is_singular(cov: Numbers) -> bool:
-    """Tell whether a covariance is singular up to rounding, as far as its values are known."""
+    """Return whether a covariance is singular up to rounding, as far as its values are known."""
     if callable(cov) or not is_concrete(cov):
         return False
     C = np.asarray(cov, np.float64)

@@ -313,5 +313,5 @@ def linear_gaussian(
 
 
 def is_linear(model: StateSpaceModel) -> bool:
-    """Tell whether both functions of the model are `Linear`."""
+    """Return whether both functions of the model are `Linear`."""
     return isinstance(model.f, Linear) and isinstance(model.h, Linear)

@@ -1,4 +1,4 @@
-"""Covariances of linear functions, and after an observation, of states of many components.
+"""Covariances of large states: of linear functions of them, and after an observation.
 
     (I - K A) P (I - K A)' + K R K' = B - (B A' - K R) K',   B = P - K (A P),
 

@@ -45,8 +45,8 @@ def linearised(
 
 def _value_and_jacobian(fn: Function, x: AnyArray) -> tuple[Array, Array]:
     """Return fn(x) and its Jacobian, from one evaluation."""
-    # beside `jax.jacfwd`, which computes fn(x) once more, the compiler does not always see that
-    # both are the same
+    # `jax.jacfwd` would compute fn(x) a second time, and the compiler does not always see that both
+    # are the same
 
     def moved(d: Array) -> tuple[Array, Array]:
         return jax.jvp(lambda x: fn(x).astype(x.dtype), (x,), (d,))

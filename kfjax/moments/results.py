@@ -122,7 +122,7 @@ class Moments(NamedTuple):
         return jax.lax.stop_gradient(size)
 
     def _is_sparse(self) -> bool:
-        """Tell whether products with A are sums of a few rows."""
+        """Return whether products with A are sums of a few rows."""
         return isinstance(self.residual, LinearResidual) and isinstance(self.residual.A, Sparse)
 
     def _terms(self) -> Array | None:
@@ -170,7 +170,7 @@ class LinearResidual:
         return of_x if self.noise is None else of_x + linalg.quadratic(K, self.noise)
 
     def by_columns(self, K: Array) -> bool:
-        """Tell whether products of vectors, or sums of a few rows, replace those of matrices."""
+        """Return whether products of vectors, or sums of a few rows, replace those of matrices."""
         n, k = K.shape
         # with dense A and several channels, a few large products are quicker than many small ones
         few = k == 1 or (isinstance(self.A, Sparse) and k < n)

@@ -88,7 +88,7 @@ def plot_consistency(
     size = max((np.size(curve.value) for curve in ratios.values()), default=0)
     clock = clock_of("plot_consistency", size, times, first=first)
     if ratios:
-        # the intervals differ only where a filter fails, and that of the failed one says nothing
+        # the intervals differ only where a filter fails, and that of the failed one means nothing
         usual = min(ratios.values(), key=lambda curve: median(curve.high))
         band = f"{100 * level:g} % if consistent"
         ax.fill_between(

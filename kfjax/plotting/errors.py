@@ -152,7 +152,7 @@ def plot_error_bounds(
     check_number(f"{who}: sigmas", sigmas, above=0)
     check_colour(f"{who}: colour", colour)
     error = _subtracted(true, mean, difference)
-    # NaN in the truth is not known, in the estimate it is an error
+    # NaN means unknown in the truth, and an error in the estimate
     known = ~np.isnan(_subtracted(true, true, difference))
     bounds = sigmas * deviations(covs)
     chosen = chosen_components(who, components, error.shape[1])

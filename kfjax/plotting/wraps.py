@@ -8,7 +8,7 @@ __all__: list[str] = []
 
 PAUSE = 10.0  # usual times between two rows, above which nothing was recorded
 TURNS = (2 * np.pi, 360.0)  # a whole turn in the units of angles
-# what a curve that wraps spans, in turns; predictions y - innovation go a little beyond one
+# turns that a curve that wraps spans; predictions, y - innovation, go a little beyond one
 SPANS = (0.8, 1.25)
 USUAL = 0.9  # quantile of the steps around the circle, above a few times which nothing wraps
 TIMES = 4.0
@@ -43,8 +43,8 @@ def turn_and_wraps(curve: np.ndarray) -> tuple[float, np.ndarray]:
 def breaks_of(times: np.ndarray, curve: np.ndarray) -> np.ndarray:
     """Return the indices [K] of the points before which a curve [T] of any kind breaks.
 
-    It breaks where nothing was recorded for long, and where an angle wraps. What is recorded
-    without a pause is looked at by itself: an angle may count its turns afterwards.
+    It breaks where nothing was recorded for long, and where an angle wraps. Each
+    stretch without a pause is judged by itself: after a pause an angle may count its turns.
     """
     pauses = pauses_of(times)
     starts = [0, *pauses]

@@ -1,4 +1,4 @@
-"""Draws of whole trajectories from the posterior, by simulation backwards through particles."""
+"""Draws of whole trajectories from the posterior, by backward simulation through particles."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def _prefixes(join: Callable[[Element, Element], Element], stretches: Element) -
 
     def double(totals: Element, shift: Array) -> tuple[Element, None]:
         def before(a: Array) -> Array:
-            # the first total stands for what is before it, which is not looked at, but finite
+            # the first total fills the places before it, which must be finite but are never used
             padded = jnp.concatenate([jnp.broadcast_to(a[:1], a.shape), a])
             return jax.lax.dynamic_slice_in_dim(padded, count - shift, count)
 

@@ -100,7 +100,7 @@ def filter_steps(
 
 
 def _is_exact(step: Step) -> Array:
-    """Tell whether an observation determines part of the earlier state exactly, up to rounding."""
+    """Return whether an observation determines part of the earlier state, up to rounding."""
     F = step.F
     H = step.H
     Q = step.Q

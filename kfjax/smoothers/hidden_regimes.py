@@ -157,8 +157,8 @@ def viterbi(
 ) -> RegimePath:
     """Return the most likely path of regimes of a hidden Markov model (Viterbi algorithm).
 
-    The z_1..T that maximise p(z_1..T, y_1..T); z_t alone is most likely the largest weight of
-    `kfjax.forward_backward`, and those may differ.
+    The path z_1..T maximises p(z_1..T, y_1..T). The most likely value of each z_t by itself has the
+    largest weight of `kfjax.forward_backward`, and may differ.
 
     Args:
         model: a `HiddenMarkovModel`.
@@ -168,8 +168,8 @@ def viterbi(
         length: number of leading steps that count; later entries repeat the last one.
 
     Returns:
-        `RegimePath(regimes [T], log_probability)`; among equally likely paths the one of the
-        smallest numbers at the end.
+        `RegimePath(regimes [T], log_probability)`; among equally likely paths, the one that ends
+        with the smallest numbers.
 
     Raises:
         ValueError: if the model is another one, or shapes or values do not fit, as in `kfjax.run`.

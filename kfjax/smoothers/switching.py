@@ -61,7 +61,7 @@ def imm_smooth(
     us: Inputs = None,
     length: Any = None,
 ) -> SmoothedIMM:
-    """Smooth what an interacting multiple model filter estimated (Kim's smoother).
+    """Smooth the estimates of an interacting multiple model filter (Kim's smoother).
 
     For t = T-1..1, from the filtered weights mu_i and beliefs of all members i at t and the
     smoothed ones of all members j at t + 1: a Rauch-Tung-Striebel step from i with the dynamics of
@@ -70,9 +70,9 @@ def imm_smooth(
         joint_ij = (mu_i p_ij / sum_l mu_l p_lj) mu_j',   mu_i = sum_j joint_ij,
 
     where ' marks the smoothed weights at t + 1; the K beliefs about x_t of each i are merged into
-    one by their moments. The approximation beyond that of the filter is that y_t+1..T tell nothing
-    about z_t that z_t+1 does not. With one member, or with members alike, it is `kfjax.smooth`. It
-    costs K^2 smoothing steps for each step of the record.
+    one by their moments. The approximation beyond that of the filter is that y_t+1..T say nothing
+    about z_t beyond what z_t+1 says. With one member, or with equal members, it is `kfjax.smooth`.
+    It costs K^2 smoothing steps for each step of the record.
 
     Args:
         filters: the filters of `kfjax.imm(filters)`, without maps: each with a moment rule.
@@ -193,7 +193,7 @@ def _earlier_mixture(
     _, mixing = mixing_weights(params.transition, before.weights)
     joint = mixing * later.weights[None, :]
     weights = jnp.sum(joint, axis=1)
-    # a member that cannot be active has some belief, which counts for nothing
+    # the belief of a member that cannot be active is arbitrary and has no weight
     possible = weights[:, None] > 0
     shares = joint / jnp.where(possible, weights[:, None], 1)
     shares = jnp.where(possible, shares, later.weights[None, :])

@@ -178,7 +178,7 @@ def _floors(
 
 
 def _feeds_back(student: Any) -> bool:
-    """Tell whether a student adds to its own last estimate: every filter but a learned level."""
+    """Return whether a student adds to its own last estimate: every filter but a learned level."""
     if student is None:
         return False
     rule = getattr(student[0].init, "rule", None)

@@ -1,9 +1,9 @@
 """An exactly diffuse start for the first steps only.
 
 Once the observations have determined every diffuse direction, `exact_diffuse(filter)` is `filter`.
-Which steps that takes depends on what was observed, not on its values, so that for data at hand it
-is known before: the rest of the record then goes through the plain filter, whose steps are cheaper
-and compile faster.
+How many steps that takes depends on what was observed, not on its values, so it is known in advance
+for given data. The rest of the record goes through the plain filter, whose steps are cheaper and
+compile faster.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def run_with_lead(
     if active is None:
         active = jnp.ones(steps, bool)
     else:
-        # later steps go on, and do not count: so that the covariances stay those of all series
+        # later steps run on but do not count, so that all series share their covariances
         ys = jnp.where(active[:, None], ys, 0)
     record = (ys, us, series.observed)
     if lead is None:

@@ -192,7 +192,7 @@ def _em(
     def iterate(model: StateSpaceModel, _: None) -> tuple[StateSpaceModel, Array]:
         # The likelihood of an iteration is that of the model before its M-step, which the E-step
         # has computed on its way. It never falls (Dempster, Laird and Rubin, 1977), and a step that
-        # lowers it shows a fault.
+        # lowers it reveals a mistake.
         sums = expect(model)
         return maximised(names, model, sums), sums.log_likelihood
 

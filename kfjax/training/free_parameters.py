@@ -201,7 +201,7 @@ def _units(value: Any) -> tuple[float, ...]:
 
 
 def _within(path: str, name: str) -> bool:
-    """Tell whether a path is that of a name, or of a part of it."""
+    """Return whether a path is that of a name, or of a part of it."""
     return path == name or path.startswith(f"{name}/")
 
 

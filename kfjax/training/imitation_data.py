@@ -1,4 +1,4 @@
-"""What a diagnosis of an imitation is made from: targets, and the student's estimates of them."""
+"""The data behind the diagnosis of an imitation: targets, and the student's estimates of them."""
 
 from __future__ import annotations
 

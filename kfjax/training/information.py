@@ -110,7 +110,7 @@ def uncertainty(
 
 def no_uncertainty(names: Sequence[str], gradient: np.ndarray) -> Uncertainty:
     """Return that nothing is known but the gradient of the log-likelihood [p]."""
-    # as if each free number had an information of one: a logarithm that matters has more
+    # as if each free number had an information of one; a logarithm that matters has more
     gain = 0.5 * float(np.sum(gradient**2))
     notes = dict.fromkeys(names, "standard errors were not asked for")
     return Uncertainty(
@@ -139,8 +139,8 @@ def _at_ends(
 def _axes(information: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return eigenvalues, eigenvectors and units of an information whose diagonal is made one."""
     diagonal = np.diag(information)
-    # With a diagonal of one, eigenvalues do not depend on the units of the parameters, and a limit
-    # on them says something.
+    # With a diagonal of one, eigenvalues do not depend on the units of the parameters, so a limit
+    # on them is meaningful.
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     unit = information / np.outer(scale, scale)
     symmetric = 0.5 * (unit + unit.T)

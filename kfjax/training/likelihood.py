@@ -162,7 +162,7 @@ def maximum_likelihood(
     places = places_to_start(objective, free, starts, key, on)
     eps = eps_of(places)
     # The objective is a mean over observations. In the log-likelihood itself a slope below the
-    # rounding of a sum of that many terms says nothing.
+    # rounding of a sum of that many terms means nothing.
     enough = max(ENOUGH, 10 * eps * count) / count
     found = lowest(objective, places, free.spread, updates, enough, on)
     best = min(found, key=lambda end: float(end.value))

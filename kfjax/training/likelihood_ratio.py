@@ -1,4 +1,4 @@
-"""Tests of one fit against a larger one that contains it."""
+"""Tests of a fitted model against a larger one that contains it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LikelihoodRatio(NamedTuple):
 
     Attributes:
         statistic: twice the difference of the log-likelihoods.
-        dof: number of parameters that the larger model has more.
+        dof: number of additional parameters in the larger model.
         p_value: probability of a larger statistic if the smaller model is true.
     """
 

@@ -36,8 +36,8 @@ def places_to_start(
     dtype = jax.dtypes.canonicalize_dtype(float)
     if starts == 1:
         return jnp.asarray(free.theta[None], dtype)
-    # A value costs one pass of the filter, a descent dozens of passes with gradients: many places
-    # are tried, and only the best are descended from.
+    # A value costs one pass of the filter, a descent dozens of passes with gradients: many points
+    # are tried, and descents start only from the best.
     drawn = np.asarray(jax.random.normal(key, (TRIED * starts, free.theta.size)))
     # every other one far away, for starts that are wrong by orders of magnitude
     reach = np.where(np.arange(len(drawn)) % 2, FURTHER, 1.0)
@@ -95,10 +95,10 @@ def curvature_at(objective: Objective, best: Minimum, given: np.ndarray, on: On)
     theta = np.asarray(best.theta)
     p = theta.size
     step = np.eye(p)
-    # a variance that has all but vanished may grow much and still make no difference
+    # a variance that has nearly vanished may grow a lot without making a difference
     away = given - theta + AWAY
     moved = np.vstack([theta, theta - FAR * step, theta + FAR * step, theta + away * step])
-    # theta is looked at together with them, since rounding differs between programs
+    # theta is evaluated together with them, since rounding differs between programs
     values = values_at(objective, jnp.asarray(moved, theta.dtype), on)
     change = -float(on.count) * (values[1:] - values[0]).reshape(3, p)
     hessian, jacobian = derivatives(objective, best.theta, on)

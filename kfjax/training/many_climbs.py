@@ -140,7 +140,7 @@ def fitted(job: Job, lanes: Lanes, rows: np.ndarray) -> dict[str, np.ndarray]:
     finite = np.isfinite(climbs.value)
     good = (climbs.ended == CONVERGED) | (climbs.gain < GAINED)
     at_end = _flat(climbs.information) & finite[:, None]
-    # what comes later in this table overrides what comes before
+    # later entries of this table override earlier ones
     cases = {
         "converged": able & good,
         "at an end": able & good & at_end.any(1),

@@ -1,7 +1,7 @@
-"""Functions of many series, computed for some series side by side, one group after the other.
+"""Functions of many series, computed for groups of series, one group after another.
 
 On a CPU the arrays of a group stay in the fastest cache. One call of a compiled program computes
-many groups, and as many as there are: a call with few series does not wait for the others.
+as many groups as it is given: a call with few series takes less time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Lanes:
 
     Args:
         data: the series.
-        shared: what a function takes beside a series and what belongs to it.
+        shared: further arguments of the functions, the same for all series.
     """
 
     def __init__(self, data: Dataset, shared: PyTree) -> None:

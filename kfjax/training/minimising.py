@@ -72,12 +72,12 @@ def minimise(evaluate: Evaluate, start: Any, *, updates: int, tolerance: float) 
         downwards, state = _direction(now.gradient, state, now.theta)
         found = _searched(evaluate, now, np.asarray(downwards))
         done += 1
-        # "Not higher" and "elsewhere": at the precision of the dtype a line search may return its
-        # start, with which the loop would go on without end.
+        # The value must not be higher and the point must differ: at the precision of the dtype a
+        # line search may return its start, and the loop would never end.
         if found.value <= now.value and (found.theta != now.theta).any():
             now = found
             stalls = 0
-        else:  # the memory may be of a place that was quite different
+        else:  # the memory may describe a quite different place
             state = _solver().init(jnp.asarray(now.theta))
             stalls += 1
     return now._replace(theta=jnp.asarray(now.theta), updates=done)
@@ -124,7 +124,7 @@ def _searched(evaluate: Evaluate, now: Minimum, direction: np.ndarray) -> Minimu
         there = _at(evaluate, theta)
         point = _Point(step, float(there.value), float(there.gradient @ direction))
         level = abs(point.slope) <= CURVATURE * abs(origin.slope)
-        # below the rounding of the values only slopes tell
+        # below the rounding of the values only slopes are informative
         equal = point.value <= origin.value + ROUNDING * abs(origin.value)
         falls = point.value <= origin.value + DECREASE * step * origin.slope
         if level and (falls or equal):
@@ -183,7 +183,7 @@ def leave_plateaus(
             for share in SHARES
             for reach in np.diag(spread).astype(theta.dtype)
         ]
-        # Places are tried one by one, by the function that is compiled already: a `vmap` over them
+        # Points are tried one by one, by the function that is already compiled: a `vmap` over them
         # would compile the whole filter again, for a handful of values.
         values = np.array([float(value(jnp.asarray(place, theta.dtype))) for place in places])
         values = np.where(np.isfinite(values), values, np.inf)

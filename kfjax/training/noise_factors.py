@@ -88,7 +88,7 @@ def logarithms_of_one(model: StateSpaceModel, data: Dataset, structure: str) -> 
 def coarse(loss: BatchLoss, objective: str, one: Factors, data: Dataset, key: Array) -> Factors:
     """Return the best of a grid of powers of ten, which moves on while the best is at its edge."""
     # A factor of 10^4 in both directions on Q, and of 10^2 on R: R is often known from data sheets,
-    # Q is what a person guesses. For the squared error only their ratio matters, and R stays.
+    # whereas Q is usually guessed. For the squared error only their ratio matters, and R stays.
     on_R = [0.0] if objective == "mse" else GRID[2:-2]
     best = one
     for _ in range(ROUNDS):
@@ -101,7 +101,7 @@ def coarse(loss: BatchLoss, objective: str, one: Factors, data: Dataset, key: Ar
             one._replace(logarithms=Scales(centre.Q + q, centre.R + r)) for q, r in offsets
         ]
         losses = np.array([value_on(loss, factors, data, key) for factors in candidates])
-        # the nearest of those as good as the best, or it would walk off along a plateau
+        # the nearest of those as good as the best: the search must not wander along a plateau
         distance = np.abs(offsets).sum(axis=1)
         as_good = losses <= losses.min() + LEAST
         lowest = int(np.where(as_good, distance, np.inf).argmin())

@@ -151,7 +151,7 @@ def fit_noise(
     check_number("fit_noise: learning_rate", learning_rate, above=0)
     check_count("fit_noise: updates", updates)
     # A step of 0.03 in a logarithm is 3 % of a standard deviation. The rate falls, since gradients
-    # of batches do not: at a constant rate the covariances would keep trembling about the optimum.
+    # of batches do not: at a constant rate the covariances would keep jittering about the optimum.
     optimizer = options.pop("optimizer", None) or clipped_adam(
         Cosine(learning_rate, updates, final=0.01), clip=10.0
     )

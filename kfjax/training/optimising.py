@@ -190,7 +190,7 @@ def _saver(
 
 
 def _settled(task: Task, state: TrainState) -> bool:
-    """Tell whether every run has run out of patience."""
+    """Return whether every run has run out of patience."""
     if task.patience is None:
         return False
     waiting = np.asarray(state.waiting)

@@ -122,7 +122,7 @@ def _weighted(weights: Array, data: Dataset) -> Weighted:
 
 
 def _shares(counts: Array, before: Array) -> Array:
-    """Return counts as probabilities over the last axis, or what was before if there are none."""
+    """Return counts as probabilities over the last axis, or the earlier ones without counts."""
     total = jnp.sum(counts, axis=-1, keepdims=True)
     return jnp.where(total > 0, counts / jnp.where(total > 0, total, 1), before)
 

@@ -103,7 +103,7 @@ def roll(
     check_kind("roll: rollout", rollout, Rollout)
     detach = rollout.detach
     remat = _chunk(rollout, trajectory.ys.shape[0])
-    # nothing to cut, recompute or continue: one run does it
+    # nothing to cut, recompute or continue: one run is enough
     if detach is None and remat is None and state is None:
         return run_trajectory(filter, params, trajectory, key=key, emit=emit)
     params = start_at(params, trajectory.prior_mean)

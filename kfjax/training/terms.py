@@ -125,7 +125,7 @@ def _normalised(error: Array, known: Array, P: Array) -> tuple[Array, Array]:
 
 
 def _is_semidefinite(P: Array, L: Array) -> Array:
-    """Tell whether L L' is P: the factor leaves out pivots of zero and negative pivots."""
+    """Return whether L L' is P: the factor leaves out pivots of zero and negative pivots."""
     P, L = jax.lax.stop_gradient((P, L))
     std = jnp.sqrt(jnp.maximum(jnp.diag(P), 0))
     rounding = eps_of(P) ** 0.5 * std[:, None] * std[None, :]

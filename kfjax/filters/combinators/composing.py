@@ -63,7 +63,7 @@ def scored(info: Info) -> Info:
 
 
 def may_reject(info: Info) -> bool:
-    """Tell whether the filter that gave the Info reports which observations it used."""
+    """Return whether the filter that gave the Info reports which observations it used."""
     return "accepted" in (info.extra or {})
 
 

@@ -191,13 +191,13 @@ def _counted(inner: State, alarms: Array, resets: Array, reset: Array) -> Fallba
 
 
 def _is_finite(state: State) -> Array:
-    """Tell whether a belief is finite."""
+    """Return whether a belief is finite."""
     leaves = jax.tree.leaves((state.mean, state.cov))
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
 
 
 def _is_sound(state: State, info: Info) -> Array:
-    """Tell whether an updated belief and the likelihood of what it used are finite."""
+    """Return whether an updated belief and the likelihood of what it used are finite."""
     if info.log_likelihood is None:
         return _is_finite(state)
     likely = jnp.isfinite(info.log_likelihood)

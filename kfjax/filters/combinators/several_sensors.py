@@ -162,7 +162,7 @@ def _check_one_state(params: Params, pairs: list[tuple[Name, Filter]], key: Arra
 
 
 def _is_sensors(value: object) -> bool:
-    """Tell whether a node of params is a `Sensors`."""
+    """Return whether a node of params is a `Sensors`."""
     return isinstance(value, Sensors)
 
 

@@ -59,7 +59,7 @@ def unit_triangle(values: Array, n: int) -> Array:
 def bounded(values: Array, limit: float = 3.0) -> Array:
     """Return numbers within +-limit, with slope 1 at 0."""
     # With the usual limit of 3 a network can change a standard deviation by a factor of e^3 = 20:
-    # more than a wrong noise level asks for, and far from overflow whatever the network puts out.
+    # more than a wrong noise level needs, and far from overflow whatever the network outputs.
     # Slope 1 at 0 leaves small corrections as they are.
     return limit * jnp.tanh(values / limit)
 

@@ -107,8 +107,8 @@ class Whitened:
                 "Whitened: the params have no scale for a feature; expected one by name in"
                 " Learned.constants['scales']. Make them with kf.learned.measure_scales."
             )
-        # Unlike a division by the length, a constant matrix keeps how large a feature is: whether
-        # an innovation is of one or of five standard deviations is what a gain has to know.
+        # Unlike a division by the length, a constant matrix keeps the size of a feature: a gain has
+        # to know whether an innovation is of one or of five standard deviations.
         return linalg.matmul(whitener, feature)
 
 

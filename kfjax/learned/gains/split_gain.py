@@ -149,8 +149,8 @@ class SplitGain(CovarianceRule):
             for name, module in self.modules.items()
         )
         # With `nominal` the networks correct the covariances of the extended Kalman filter, and
-        # start at it: their outputs are zero at first. Without, P and S are theirs alone, as
-        # published, and start at the identity.
+        # start at it: their outputs are zero at first. Without it, P and S come from the
+        # networks alone, as published, and start at the identity.
         P = stretched(state.cov, P_values) if self.nominal else _square(P_values, self.n)
         moments = Taylor()(seen.fn, Gaussian(x, P), space, seen.space)
         predicted = moments.cov + seen.R

@@ -144,7 +144,7 @@ def residual_model(
 
 
 def learned_weights(path: str, leaf: object) -> bool:
-    """Tell whether a leaf of params belongs to the weights of a learned part.
+    """Return whether a leaf of params belongs to the weights of a learned part.
 
     Pass it as `learn=` of `fit`.
 

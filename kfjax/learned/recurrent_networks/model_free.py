@@ -35,7 +35,7 @@ from kfjax.moments import Taylor
 __all__ = ["DanseState", "danse"]
 
 # Predicted standard deviations lie within a factor e^7 = 1100 of the spread of the states: precise
-# sensors need small ones, and the limit keeps covariances finite whatever the network puts out.
+# sensors need small ones, and the limit keeps covariances finite whatever the network outputs.
 LARGEST_LOG_SCALE = 7.0
 
 
