@@ -1,1 +1,1 @@
-"""Why a network does or does not learn to imitate a filter: the trainings behind notebook 05."""
+"""Why a network does or does not learn to imitate a filter: the runs behind notebook 05."""

@@ -1,8 +1,8 @@
-"""Train the networks of the question, and keep their curves.
+"""Train the networks of notebook 05, and store their curves.
 
     python -m benchmarks.imitation [--updates 5000 10000 20000] [--group NAME ...] [--longer]
 
-A run continues where the one before was left: with more updates, it trains on.
+A run continues where the last one stopped; with more updates it trains further.
 """
 
 import argparse

@@ -29,7 +29,7 @@ class Group(NamedTuple):
 
 
 def groups():
-    """Return all groups by name, those that are needed most first."""
+    """Return all groups by name, the most important ones first."""
     return {
         "base": Group(Setting(), _rates(), (1, 2, 3)),
         "dropout": Group(Setting(Shape(DEPTHS["1 layer"], dropout=True)), _dropout()),
@@ -52,7 +52,7 @@ def groups():
 
 
 def _rates():
-    """Return learning rates; those that fall tell what a longer training would gain."""
+    """Return learning rates; falling ones show what longer training would gain."""
     falling = BASE._replace(rate=1e-2)
     return {
         "base": BASE,
@@ -66,7 +66,7 @@ def _rates():
 
 
 def _dropout():
-    """Return what was asked with one layer, repaired one thing at a time, and rates of dropout."""
+    """Return the asked network with one layer, repaired step by step, and rates of dropout."""
     return {
         "asked, 1 layer": ASKED,
         "asked, but streams": ASKED._replace(in_time=0),
@@ -92,7 +92,7 @@ def _rows():
 
 
 def _windows():
-    """Return lengths of windows, all on the same batches of 8 rows of 40 steps."""
+    """Return window lengths, all on the same batches of 8 rows of 40 steps."""
     lengths = (2, 5, 10, 20, 40)
     found = {f"N = {N}": BASE._replace(wipe=N, test_wipe=N) for N in lengths}
     two = found["N = 2"]._replace(keep_output=1, feedback=1.0)
@@ -101,7 +101,7 @@ def _windows():
 
 
 def _deep(layers, kind=""):
-    """Return a stack of layers as asked, repaired, or repaired with normalisation."""
+    """Return a stack of layers: as asked, repaired, and repaired with normalisation."""
     asked = kind == "asked"
     norm = kind.removesuffix(" norm") if kind.endswith("norm") else ""
     name = {"asked": f"asked, {layers}", "": layers}.get(kind, f"{layers}, {kind}")
@@ -116,5 +116,5 @@ def _width(units):
 
 
 def _his_size():
-    """Return his own layers, as asked and repaired; dropout 0 is no dropout."""
+    """Return the layers of the question, as asked and repaired; dropout 0 is none."""
     return {"asked, 64 + 32": ASKED, "64 + 32": BASE}

@@ -24,7 +24,7 @@ class Size(NamedTuple):
     Attributes:
         count: number of training trajectories; validation and test have half of them each.
         horizon: steps of a training trajectory.
-        longer: the test is so many times longer.
+        longer: length of a test trajectory, in horizons.
         updates: number of updates.
         hidden: units of every student.
         tuning: updates of the tuning of the teacher; 0 leaves it as it is.
@@ -42,7 +42,7 @@ FULL = Size()
 
 
 class Lessons(NamedTuple):
-    """The teacher, and what it says on training, validation and test trajectories.
+    """The teacher, and its estimates on training, validation and test trajectories.
 
     Attributes:
         teacher: (filter, params).
@@ -64,7 +64,7 @@ class Lessons(NamedTuple):
 
 
 def lessons(size):
-    """Simulate trajectories, tune the teacher on them, and record what it says."""
+    """Simulate trajectories, tune the teacher on them, and record its estimates."""
     model = receiver(keep=1.0)
 
     def simulated(seed, count, steps):
@@ -130,7 +130,7 @@ def rehearse(path, student="increment, fed back"):
 
 
 def measure(path, size=FULL, keys=KEYS, only=None):
-    """Train every student that is not in the file yet, and keep what it does on the long test."""
+    """Train every student that is not in the file yet, and store its results on the long test."""
     given = lessons(size)
     rows = (files.read(path) or {"rows": {}})["rows"]
     if "teacher" not in rows:

@@ -11,7 +11,7 @@ FLOOR = 1e-3  # variance that normalisation adds, as in Keras
 
 
 class Shape(NamedTuple):
-    """What a network consists of; every shape is compiled once.
+    """The structure of a network; every shape is compiled once.
 
     Attributes:
         hidden: units of the LSTM layers, from the bottom up.
@@ -74,9 +74,9 @@ def unroll(shape, options, params, carry, ys, fresh, *, moving, mask=None):
         shape: a `Shape`.
         options: numbers `feedback`, `increment` and `keep_output`.
         params: weights.
-        carry: where the rows stand.
+        carry: memories and last outputs of the rows.
         ys: inputs [rows, steps, m].
-        fresh: [steps], where the memories are emptied before the step.
+        fresh: [steps], whether the memories are emptied before the step.
         moving: moving averages of batch normalisation.
         mask: dropout [steps, rows, units] in training; None where the network is used, which
             normalises with the moving averages.

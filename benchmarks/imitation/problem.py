@@ -14,7 +14,7 @@ SETTLE = 20  # first steps of a test that do not count: the memory fills
 
 
 def f(keep, x, u):  # noqa: ARG001
-    """Move a damped body, pulled back to the middle, and a clock.
+    """Move a damped body, which is pulled back to the centre, and a clock.
 
     The bias of the clock is kept (keep = 1) or slowly pulled to zero.
     """
@@ -42,7 +42,7 @@ def receiver(keep=0.98):
 
 
 class Record(NamedTuple):
-    """What was recorded, with a leading axis over steps, or over rows and steps.
+    """A recording, with a leading axis over steps, or over rows and steps.
 
     Attributes:
         truth: true states [..., 6].
@@ -58,7 +58,7 @@ class Record(NamedTuple):
 
 
 def recorded(key, model, steps, filter=None, params=None):
-    """Simulate the vehicle, and record what its filter says."""
+    """Simulate the vehicle, and record the estimates of its filter."""
     xs, ys = kf.simulate(key, model, steps)
     est = kf.run(filter or kf.extended(), params or model, ys).outputs
     return Record(xs, ys, est.mean, jnp.sqrt(jnp.diagonal(est.cov, axis1=1, axis2=2)))

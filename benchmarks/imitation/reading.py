@@ -1,6 +1,6 @@
-"""Read kept curves, and say only what they can carry.
+"""Read stored curves, and claim no more than they support.
 
-A curve is judged by what the last tenth of its training still gained. Two variants are told apart
+A curve is judged by the improvement over the last tenth of its training. Two variants differ
 if their seeds do not overlap and the worse one has stopped falling.
 """
 
@@ -13,7 +13,7 @@ from benchmarks import files
 
 HERE = Path(__file__).parent
 STILL = 0.01  # a curve that gains less than this in the last tenth of its training has stopped
-FAR = 100  # times the updates that nobody makes
+FAR = 100  # times the updates: more than anyone runs
 
 
 class Curve(NamedTuple):
@@ -48,7 +48,7 @@ class Curve(NamedTuple):
     def slope(self):
         """The slope of log error over log updates in the second half, the median over seeds.
 
-        The line through half of the curve takes the place of single tests, which scatter.
+        A line through half of the curve is used because single tests scatter.
         """
         later = slice(len(self.updates) // 2, None)
         rows = np.log(self.error[:, later])
@@ -58,17 +58,17 @@ class Curve(NamedTuple):
 
     @property
     def gain(self):
-        """How much the last tenth of the training gained, as a part of the error before it."""
+        """The improvement in the last tenth of training, as a fraction of the error before it."""
         return 1 - (1 / 0.9) ** self.slope
 
     @property
     def stopped(self):
-        """Whether the last tenth of the training gained next to nothing."""
+        """Whether the last tenth of the training gained almost nothing."""
         return self.gain < STILL
 
     @property
     def told(self):
-        """The end in words, and whether it is one."""
+        """The end in words, and whether the curve has stopped there."""
         return f"{self.end:.2f}" + ("" if self.stopped else " and falling")
 
     @property
@@ -120,7 +120,7 @@ class Results:
         return Curve(name, self.spacing * np.arange(1, error.shape[1] + 1), error)
 
     def curves(self, *names):
-        """Return the curves of several variants, and print what each of them ends with."""
+        """Return the curves of several variants, and print how each of them ends."""
         found = [self.curve(name) for name in names]
         print(f"{'imitation error at the end':28} {'median (seeds)':24} last tenth gained")
         for curve in found:
@@ -164,7 +164,7 @@ def beside(first, second):
 
 
 def _catching_up(first, second):
-    """Say what the one that is behind would need to come to where the other is."""
+    """Say what the curve that is behind would need to catch up."""
     behind, ahead = (first, second) if first.end > second.end else (second, first)
     times = (behind.end / ahead.end) ** (-1 / behind.slope)
     number = f"more than {FAR}" if times > FAR else f"{times:.2g}"

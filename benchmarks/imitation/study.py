@@ -1,4 +1,4 @@
-"""Run the experiments step by step, and keep every curve."""
+"""Run the experiments step by step, and store every curve."""
 
 import time
 from pathlib import Path
@@ -48,7 +48,7 @@ def rehearse(path):
 
 
 def extend(path, states, name, group, data, updates):
-    """Train a group up to a number of updates, from where it was left, and keep its curves.
+    """Train a group up to a number of updates, from where it stopped, and store its curves.
 
     Args:
         path: the file of results.
@@ -101,7 +101,7 @@ def _read(path, lanes):
 
 
 def _rows(group, curves, final, slopes):
-    """Return one row per variant: curves of all seeds, and what the test at the end shows."""
+    """Return one row per variant: curves of all seeds, and the results of the final test."""
     seeds = len(group.seeds)
     found = {}
     for number, name in enumerate(group.variants):

@@ -20,7 +20,7 @@ OPTIMIZERS = {
 
 
 class Setting(NamedTuple):
-    """What is compiled into a training.
+    """The part of a training run that is fixed at compilation.
 
     Attributes:
         shape: the `Shape` of the network.
@@ -36,7 +36,7 @@ class Setting(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What is a number in a training, so that one compilation serves many variants.
+    """The numbers of a training run, so that one compilation serves many variants.
 
     Attributes:
         rate: learning rate.
@@ -68,7 +68,7 @@ class Options(NamedTuple):
 
 
 class Data(NamedTuple):
-    """What all variants learn from and are tested on.
+    """The data that all variants learn from and are tested on.
 
     Attributes:
         train: one long `Record`.
@@ -82,7 +82,7 @@ class Data(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """One training of many: where it stands."""
+    """The state of one training run among many."""
 
     params: Any
     memory: Any
@@ -185,7 +185,7 @@ def _loss(setting, options, params, carry, moving, batch, mask):
 
 
 class Tested(NamedTuple):
-    """What a test of one lane shows.
+    """The results of testing one lane.
 
     Attributes:
         error: root mean square of student - teacher, in the teacher's standard deviations.

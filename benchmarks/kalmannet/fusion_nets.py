@@ -38,7 +38,7 @@ class Recipe(NamedTuple):
         batch_size: pieces per update.
         updates: number of updates.
         validation: names of the sessions that choose the update to keep.
-        reports: how often they are looked at.
+        reports: how often they are evaluated.
         peak: learning rate; the largest one, if it falls.
         falls: whether it warms up and falls as a cosine, and weights are averaged.
     """
@@ -88,7 +88,7 @@ def step(scale, x, u):
 
 
 def positions(theta):
-    """Return the model whose state is the position; the noise is of no importance here."""
+    """Return the model whose state is the position; the noise does not matter here."""
     scale = jnp.asarray(theta["wheel_scale"], jnp.float32)
     prior = kf.Gaussian(jnp.zeros(2), jnp.eye(2))
     return kf.linear_gaussian(

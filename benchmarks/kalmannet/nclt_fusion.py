@@ -166,7 +166,7 @@ def verdicts(results):
 
 
 def details(results):
-    """Tell which filter was chosen, how its covariance was enlarged, and what others reach."""
+    """Say which filter was chosen, how its covariance was enlarged, and what others reach."""
     best = chosen(results)
     settings = results.rows[best]["settings"]
     apart = " and ".join(f"{value:.2f}" for value in settings["held-out ANEES"].values())
@@ -189,7 +189,7 @@ def details(results):
 
 
 def looks(results):
-    """Tell how often the test session was looked at."""
+    """Say how often the test session was evaluated."""
     best = chosen(results)
     return (
         "**Looks at the test session.** About ten variants were run on it before rows doubted GPS"
@@ -208,7 +208,7 @@ def range_over_seeds(results, name, session):
 
 
 def what_networks_learned(results):
-    """Tell what the networks learned."""
+    """Describe what the networks learned."""
     steps, later = (results.rows[name]["settings"]["best_steps"] for name in RECIPES)
     same = results(CONTEXT, TEST) - results(PLAIN, TEST)
     held, lasting = (

@@ -103,7 +103,7 @@ def emphasised(verdict):
 
 
 def _took(studies, at_full_size):
-    """Tell how long all studies took, and how long they are estimated to take at full size."""
+    """Say how long all studies took, and how long they are estimated to take at full size."""
     minutes = {name: total_minutes(results) for name, (_, results) in studies.items()}
     if not minutes:
         return []

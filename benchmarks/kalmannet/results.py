@@ -152,7 +152,7 @@ class Results:
         return Measure(self.off(row, numbers), 0.0, worst(ends))
 
     def above(self, row, numbers):
-        """Return how far a row is above numbers on other data at most, as a `Measure`."""
+        """Return the largest distance of a row above numbers on other data, as a `Measure`."""
         known = self._known(row, numbers)
         value = worst(self(row, name) - numbers[row][name] for name in known)
         low = worst(min(self.cell(row, name).low) - numbers[row][name] for name in known)
@@ -160,7 +160,7 @@ class Results:
         return Measure(value, low, high)
 
     def outside(self, row, other):
-        """Return how far another row is outside the 95 % intervals of a row at most."""
+        """Return the largest distance of another row outside the 95 % intervals of a row."""
         names = self.gaps(row, other)
         distances = []
         for name in names:

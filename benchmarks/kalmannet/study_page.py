@@ -233,7 +233,7 @@ def _differences(study, results, pairs):
 def judge(target, results):
     """Return the `Measure` of a target and whether it was reached, or two None without rows.
 
-    Whether it was reached is None, too, if its interval crosses a limit.
+    Whether it was reached is also None if its interval crosses a limit.
     """
     value = said(target.value, results)
     if value is None:

@@ -33,7 +33,7 @@ THEORY = "floor: theory"
 LAYERS = kf.learned.RecurrentStack(2, (80,), encode=320, mix=16)  # those of the paper's baselines
 START = 1.0  # standard deviation of x_0, which every estimator knows
 CLAIMED = 50  # dB that RNNs lose at ten times the horizon in the paper
-NEAR = 0.3  # dB; KalmanNet within this of the KF reaches it
+NEAR = 0.3  # dB; within this of the KF, KalmanNet counts as equal
 
 
 @functools.cache
@@ -89,7 +89,7 @@ def joined(rows):
 
 
 def theory():
-    """Return the row of the least possible errors."""
+    """Return the row of the lowest possible errors."""
     cells = {
         form.format(name): figure(floor_db(model, steps))
         for form, model in MODELS.items()

@@ -1,4 +1,4 @@
-"""One recipe on four unlike problems: networks that imitate a filter, and what a diagnosis says."""
+"""One recipe for four problems: networks that imitate a filter, and what a diagnosis says."""
 
 import functools
 from pathlib import Path
@@ -256,7 +256,7 @@ def row(name, kind, recipe):
 
 
 def diagnosed(student, history, estimates):
-    """Return the diagnosis of estimates for the long records, which needs no true states."""
+    """Return the diagnosis of estimates for the long records; it needs no true states."""
     given = student.lessons
     teacher = (kf.extended(), given.problem.model) if student.knows_filter else None
     diagnosis = kf.training.diagnose(
@@ -272,7 +272,7 @@ def diagnosed(student, history, estimates):
 
 
 def ended(history):
-    """Return by how much the last tenth of a training lowered the loss, in per cent.
+    """Return by how much the last tenth of training lowered the loss, in per cent.
 
     Zero if it did not, or if there are too few reports to tell.
     """
@@ -301,7 +301,7 @@ def reaches(kind):
 
 
 def is_told(values):
-    """Tell whether the diagnosis names one of the four reasons wherever a target is missed."""
+    """Return whether the diagnosis names one of the four reasons wherever a target is missed."""
     missed = [row for row in values.rows.values() if row[OUTCOME] == "missed"]
     return all(set(row[REASONS].split(", ")) & FOUR for row in missed)
 

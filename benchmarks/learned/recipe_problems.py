@@ -1,6 +1,6 @@
-"""Four unlike problems on which filters are imitated, and records of them.
+"""Four different problems on which filters are imitated, and records of them.
 
-Inputs answer to the state where the state would otherwise leave its range: a satellite is held
+Inputs are feedback where the state would otherwise leave its range: a satellite is held
 near its attitude, and a battery is charged when it is low. The robot drives freely.
 """
 
@@ -23,7 +23,7 @@ KEPT = 0.95  # of a disturbance of the inputs in a step
 
 
 class Problem(NamedTuple):
-    """A model, and how its inputs come about.
+    """A model, and how its inputs are made.
 
     Attributes:
         title: what it is, for the page.
@@ -41,7 +41,7 @@ class Problem(NamedTuple):
 
 
 def records(problem, key, count, steps):
-    """Return that many records of a problem, a `Dataset`."""
+    """Return `count` records of a problem, a `Dataset`."""
     xs, ys, us = _simulated(problem, jax.random.split(key, count), steps)
     us = None if problem.drive is None else np.asarray(us)
     return kf.Dataset(np.asarray(ys), np.asarray(xs), us)

@@ -27,7 +27,7 @@ TEACHER = "EKF, noise of the data"
 
 @functools.cache
 def drawn(name):
-    """Return training, validation and test records with true states; the test was seen by none."""
+    """Return training, validation and test records with true states; the test is unseen."""
     problem = PROBLEMS[name]()
     sizes = (RECIPE.trajectories, HORIZON), (64, HORIZON), (200, LONGER * HORIZON)
     return [records(problem, jax.random.key(10 + i), *size) for i, size in enumerate(sizes)]
