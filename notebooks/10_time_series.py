@@ -5,7 +5,10 @@
 # standard errors, and it is forecast with intervals that are then tested on its past. The series
 # are well known: the flow of the Nile and the passengers of an airline (below), sunspots, carbon
 # dioxide at Mauna Loa, and inflation in the United States (from the package `statsmodels`). The
-# last section has regimes that nobody observes.
+# last section has regimes that nobody observes. Road deaths in Great Britain, the usual example of
+# a law whose effect is a step (seat belts, 1983) in a series with a season, are not among the data
+# that statsmodels ships; the Nile stands in for them, with a step in a known year (a dam, 1899),
+# and the airline with a season of twelve months.
 #
 # If you use statsmodels, a table of what its verbs are called here is on the page
 # [Coming from statsmodels](../docs/start/coming-from/statsmodels-tfp.md).

@@ -24,7 +24,13 @@ from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.sparse import with_pattern
 from kfjax.models.state_space import First, StateSpaceModel, check_first
 from kfjax.structural import matrices
-from kfjax.structural.components import BOUNDS, STATIONARY, Component, check_parameter
+from kfjax.structural.components import (
+    BOUNDS,
+    INVERTIBLE,
+    STATIONARY,
+    Component,
+    check_parameter,
+)
 from kfjax.structural.matrices import Components
 from kfjax.structural.telling_apart import check_apart, check_channels
 
@@ -206,7 +212,8 @@ class Structural(StateSpaceModel):
     def bounds(self) -> dict[str, tuple[float | None, float | None]]:
         """The ends of the range of each parameter that has one, by name; None for no end."""
         scalars = {name for name, value in self.parameters.items() if jnp.size(value) == 1}
-        single = {STATIONARY: (-1.0, 1.0)}  # more coefficients have no range of their own
+        # more coefficients have no range of their own; m and 1 / m have the same likelihood
+        single = {STATIONARY: (-1.0, 1.0), INVERTIBLE: (-1.0, 1.0)}
         ranges = {
             name: single.get(kind) if name in scalars and kind in single else BOUNDS.get(kind)
             for name, kind in self.kinds.items()

@@ -202,6 +202,11 @@ def test_parameters_are_leaves_with_names(x64):
         "autoregression.ar": (-1.0, 1.0),
         "autoregression.std": (0.0, None),
     }
+    # an invertible moving average, one of the two of the same likelihood
+    assert st.arima(ma=[0.5], seasonal_ma=[0.2, 0.1], period=4).bounds == {
+        "arima.ma": (-1.0, 1.0),
+        "arima.std": (0.0, None),
+    }
     changed = model.with_parameters({"matern*periodic.matern.length_scale": 3.0})
     assert changed.parameters["matern*periodic.matern.length_scale"] == 3.0
     assert jax.tree.structure(changed) == jax.tree.structure(model)
