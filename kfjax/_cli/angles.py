@@ -24,6 +24,7 @@ __all__: list[str] = []
 
 LEFT = 1e-3  # what is left of a whole turn where a space wraps it, but for rounding
 WHOLE = 360.0
+CONVERT = "Convert degrees to radians in the table (numpy.radians)"
 OFTEN = 2  # so many jumps of a turn are no accident
 LOOKED_AT = 1000  # steps
 SHARE = 0.1  # of them that turn by more than half a turn
@@ -73,8 +74,8 @@ def _cure(model: StateSpaceModel, channel: int, count: int, turn: float) -> str:
     if turn != WHOLE:
         return f"Give {give}"
     if _is_whole(model.observation_space, channel, count, 2 * np.pi):
-        return "Convert degrees to radians (numpy.radians); its observation_space wraps these."
-    return f"Convert degrees to radians (numpy.radians), and give {give}"
+        return f"{CONVERT}; its observation_space wraps these."
+    return f"{CONVERT}, and give {give}"
 
 
 def _is_whole(space: Space, component: int, count: int, turn: float) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from argparse import Namespace
 from pathlib import Path
@@ -17,7 +16,7 @@ from kfjax._cli.forecast_auto import choose_model
 from kfjax._cli.forecast_cycle import CORRELATED
 from kfjax._cli.loading import Parametric, load_model, load_parametric
 from kfjax._cli.output import check_fit, check_folder, check_model
-from kfjax._cli.pictures import index_of_series, name_of_series
+from kfjax._cli.pictures import in_style, index_of_series, name_of_series, picture_bytes
 from kfjax._cli.studies import size_in_words
 from kfjax._support.files import write_file
 from kfjax._support.naming import suggest
@@ -106,7 +105,8 @@ def run_forecast(args: Namespace) -> None:
     errors = [] if later is None else _errors(past, later, ahead)
     for channel in errors:
         print(_in_words(channel, args.level, args.holdout, steps or ahead.future.steps))
-    picture = _picture(past, ahead, later, series)
+    with in_style(args):
+        picture = _picture(past, ahead, later, series, Path(data_file).name)
     document = _document(args, fit, checks, ahead, errors)
     table = write_table(out, frame)
     write_file(out.with_suffix(".png"), picture)
@@ -273,15 +273,16 @@ def _in_words(errors: _Errors, level: float, kept_back: int, steps: int) -> str:
     )
 
 
-def _picture(past: Dataset, ahead: SeriesForecast, later: Dataset | None, series: int) -> bytes:
+def _picture(
+    past: Dataset, ahead: SeriesForecast, later: Dataset | None, series: int, title: str
+) -> bytes:
     """Return the figure of a series as a PNG file."""
     last = max(AT_LEAST, DRAWN * ahead.future.steps)
     axes = plot_forecast(past, ahead, actual=later, trajectory=series, last=last)
     if past.size > 1:
-        axes[0].set_title(name_of_series(past, series), loc="left")
-    content = io.BytesIO()
-    axes[0].figure.canvas.print_figure(content, format="png", dpi=150)
-    return content.getvalue()
+        title = f"{title}, {name_of_series(past, series)}"
+    axes[0].set_title(title, loc="left", fontsize="medium")
+    return picture_bytes(axes[0].figure)
 
 
 def _document(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kfjax._cli.argument_types import components, count, probability, whole
-from kfjax._cli.pictures import add_series
+from kfjax._cli.pictures import add_series, add_style
 from kfjax.filters import FILTERS
 from kfjax.training import COVARIANCES
 
@@ -17,7 +17,6 @@ __all__: list[str] = []
 def add_forecast(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command that other commands do not have."""
     add = parser.add_argument
-    add_series(parser)
     add("data_file", metavar="DATA", nargs="?", help="the same as --data DATA")
     add("--season", metavar="S", type=count, help="number of steps of a season, for --model auto")
     add(
@@ -47,6 +46,9 @@ def add_forecast(parser: argparse.ArgumentParser) -> None:
         default="forecast.csv",
         help="csv or parquet file to write (default forecast.csv)",
     )
+    figure = parser.add_argument_group("figure")
+    add_series(figure)
+    add_style(figure)
 
 
 def _add_fit(add: Callable[..., Any]) -> None:

@@ -35,7 +35,12 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
         help="the states to draw, by name (the names of the model) or number from 0",
     )
     add_series(group)
-    add(
+    add_style(group)
+
+
+def add_style(parser: Any) -> None:
+    """Add the argument that says in which style figures are drawn."""
+    parser.add_argument(
         "--style",
         metavar="NAME",
         type=_style,

@@ -23,6 +23,7 @@ from kfjax.models.state_space import StateSpaceModel
 
 __all__: list[str] = []
 
+DAY = 86400.0  # s
 RHO = 24.0  # rho in the wrong model of the Lorenz attractor
 
 
@@ -189,7 +190,9 @@ def _span(data: Dataset, labels: Labels) -> str:
         text += " UTC"
     dt = later_steps(data) if isinstance(data.us, dict) and "dt" in data.us else np.zeros(0)
     if dt.size:
-        text += f", dt {dt.min():.4g} to {dt.max():.4g}{unit}"
+        text += f", dt {dt.min():.6g} to {dt.max():.6g}{unit}"
+        if unit and dt.min() >= DAY:
+            text += f" ({dt.min() / DAY:.4g} to {dt.max() / DAY:.4g} days)"
     return text
 
 

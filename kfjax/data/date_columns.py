@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+CALENDAR = "%Y%m%d"  # of dates written as numbers, such as 20240501
+CENTURIES = (19000101, 21001231)
 PARTS = ("year", "quarter", "month", "day", "hour", "minute", "second")
 MONTHS_OF_QUARTER = 3
 
@@ -51,12 +53,16 @@ def time_column(
     numeric = all(column.dtype.kind in "fiu" for column in columns.values())
     if not numeric:
         return _joined(list(columns.values())), "time"
+    if len(columns) == 2 and time_format is None:
+        moments = _moments(*columns.values())
+        if moments is not None:
+            return moments, "time"
     if "year" not in columns or not set(columns) <= set(PARTS) or time_format is not None:
         beside = "" if time_format is None else f" and time_format is {time_format!r}"
         raise table.error(
             f"time is {names}{beside}; expected numbers in columns called"
-            f" {', '.join(PARTS)}, the year among them, without a time_format; or columns of text,"
-            " such as a date and a time of day."
+            f" {', '.join(PARTS)}, the year among them, without a time_format; a date and a time of"
+            " day as numbers, such as 20240501 and 133000; or columns of text."
         )
     return _assembled(table, columns), "time"
 
@@ -70,6 +76,34 @@ def hint_of_date(table: Table, time: str | Sequence[str]) -> str:
     if not missing or not set(given) <= set(parts) or "year" not in named:
         return ""
     return f" Dates in several columns are time={parts} (on the command line {','.join(parts)})."
+
+
+def is_calendar(column: pd.Series) -> bool:
+    """Return whether whole numbers are dates such as 20240501."""
+    import pandas as pd
+
+    numbers = column.dropna()
+    earliest, latest = CENTURIES
+    if numbers.dtype.kind not in "iu" or not numbers.between(earliest, latest).all():
+        return False
+    dates = pd.to_datetime(numbers.astype(str), format=CALENDAR, errors="coerce")
+    return bool(dates.notna().all())
+
+
+def _moments(date: pd.Series, clock: pd.Series) -> pd.Series | None:
+    """Return times from numbers such as 20240501 and 133000.5, or None for others."""
+    import pandas as pd
+
+    hours = clock // 10_000
+    minutes = clock // 100 % 100
+    seconds = clock % 100
+    if not (is_calendar(date) and clock.min() >= 0 and hours.max() < 24):
+        return None
+    if not (minutes.max() < 60 and seconds.max() < 60):
+        return None
+    since = pd.to_timedelta(3600 * hours + 60 * minutes + seconds, unit="s")
+    days = pd.to_datetime(date.astype(str), format=CALENDAR)
+    return days + since.dt.round("us")
 
 
 def _assembled(table: Table, columns: dict[str, pd.Series]) -> pd.Series:

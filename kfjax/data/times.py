@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kfjax._support.naming import described, suggest
+from kfjax.data.date_columns import CALENDAR, is_calendar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +21,9 @@ DATES = (1e9, 4.2e9)  # seconds since 1970 of dates from 2001 to 2103
 QUARTER = r"(\d{4})[-: ]?[Qq]([1-4])"  # 1959Q1
 MONTH = r"(\d{4})[-: ]?[Mm](\d{1,2})"  # 1959M03
 WEEK = r"(\d{4})-?W(\d{2})"  # 2024-W05, of ISO 8601
+DAYS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%d.%m.%y")
+CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+EXAMPLE = "%d.%m.%Y %H:%M:%S"
 OFFSET = r"(Z|[+-]\d\d:?\d\d)$"  # the time zone of a date as text
 # "0:01:02.5", "1 days 0:00:00", "90 s" and "PT90S"; pandas also takes bare numbers for nanoseconds,
 # and "01.05.2024 13:00" for a little more than 13 hours
@@ -79,8 +83,8 @@ def read_times(
         raise ValueError(
             f"{who}: times are {column.dtype} such as {column.iloc[0]!r}{beginning} ({reason});"
             " expected numbers, dates (as text ISO 8601, or 1959Q1) or time differences, all alike,"
-            " time zones included. Say how other text is read with time_format, such as"
-            " '%d.%m.%Y %H:%M:%S'."
+            " time zones included. Say how other text is read with time_format (on the command line"
+            f" --time-format), such as {_fitting_formats(column)}."
         ) from error
     zone = None
     if times.dtype.kind == "M" and times.dt.tz is not None:
@@ -167,10 +171,17 @@ def _check_format(who: str, column: pd.Series, time_format: Any) -> None:
 
 
 def _guessed_unit(who: str, column: pd.Series) -> str | None:
-    """Return the unit of numbers that count since 1970, or None for others.
+    """Return the unit of numbers that count since 1970, the format of dates, or None for others.
 
-    Seconds need no unit, and a warning says which other one was taken.
+    Seconds need no unit, and a warning says what else was taken.
     """
+    if is_calendar(column) and column.nunique() > 1:
+        warnings.warn(
+            f"{who}: times such as {column.iloc[0]} are taken to be dates, year, month and day. Say"
+            f" so with time_format={CALENDAR!r} (on the command line --time-format {CALENDAR}).",
+            stacklevel=2,
+        )
+        return CALENDAR
     low = column.min()
     high = column.max()
     earliest, latest = DATES
@@ -188,6 +199,19 @@ def _guessed_unit(who: str, column: pd.Series) -> str | None:
             stacklevel=2,
         )
     return unit
+
+
+def _fitting_formats(column: pd.Series) -> str:
+    """Return the usual formats that read all of a column, with "or" between, or an example."""
+    import pandas as pd
+
+    text = column.astype(str)
+    fitting = [
+        form
+        for form in (day + clock for day in DAYS for clock in CLOCKS)
+        if pd.to_datetime(text, format=form, errors="coerce").notna().all()
+    ]
+    return " or ".join(map(repr, fitting or [EXAMPLE]))
 
 
 def _are_dates(column: pd.Series, unit: str | None) -> bool:

@@ -22,6 +22,7 @@ from kfjax.plotting.limits import View
 from kfjax.plotting.observations import plot_observations
 from kfjax.plotting.style import colours_of, ink, points, share_x
 from kfjax.plotting.times import Clock, clock_of, clock_of_labels
+from kfjax.plotting.wraps import turn_and_wraps
 
 __all__ = ["plot_record"]
 
@@ -170,7 +171,7 @@ class Record:
         for ax, j in zip(axes, chosen, strict=True):
             if self.labels.xs is not None and self.labels.xs[j] in channels:
                 means = [np.asarray(one.mean)[: self.length, j] for one in estimates.values()]
-                self._draw_measured(ax, channels.index(self.labels.xs[j]), View.of(means))
+                self._draw_measured(ax, channels.index(self.labels.xs[j]), means)
         truth = None if self._data.xs is None else self._data.xs[0, : self.length]
         for name, estimate in estimates.items():
             mean = np.asarray(estimate.mean)[: self.length]
@@ -187,16 +188,19 @@ class Record:
             )
             truth = None
 
-    def _draw_measured(self, ax: Axes, channel: int, view: View) -> None:
-        """Draw the observations of a channel, with triangles for those beyond the view."""
+    def _draw_measured(self, ax: Axes, channel: int, means: Sequence[np.ndarray]) -> None:
+        """Draw observations, those of an angle near the first estimate, with triangles beyond."""
+        view = View.of(means)
         values = np.array(self._data.ys[0, : self.length, channel])
         if self._data.observed is not None:
             seen = self._data.observed[0, : self.length, channel]
             values[~seen] = np.nan
+        turn, wraps = turn_and_wraps(values)
+        if wraps.size:
+            values -= turn * np.round((values - means[0]) / turn)
         is_inside = view.clip(values) == values
         inside = np.where(is_inside, values, np.nan)
-        how = points(ax, len(values))
-        ax.plot(self.clock.values, inside, ls="none", label="measured", **how)
+        ax.plot(self.clock.values, inside, ls="none", label="measured", **points(ax, len(values)))
         view.mark(ax, self.clock.values, values, ink(ax))
 
     def draw_channels(

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import imread
 from support.nile import NILE
 
 from kfjax._cli.parser import main
@@ -91,10 +92,13 @@ def test_quarters_and_a_model_that_leaves_something_out(here, capsys):
     columns = {"year": 1959 + steps // 4, "quarter": 1 + steps % 4}
     cycle = 1000 + 300 * np.sin(steps / 2)
     pd.DataFrame(columns | {"volume": cycle}).to_csv("nile.csv", index=False)
-    assert forecast("--time", "year,quarter", "--steps", "3", model="fixed") == 0
+    dark = ("--style", "dark_background")
+    assert forecast("--time", "year,quarter", "--steps", "3", *dark, model="fixed") == 0
+    assert imread("forecast.png")[0, 0, :3].max() == 0
     printed = capsys.readouterr().out
     assert "Note: residuals of volume are correlated in time (Prob(Q) " in printed
     assert "times: QS" in printed
+    assert " s (90 to 92 days)" in printed
     assert list(pd.read_csv("forecast.csv")["time"]) == ["1984-01-01", "1984-04-01", "1984-07-01"]
 
 
@@ -110,6 +114,7 @@ BAD = {
     ("--steps", "2", "--holdout", "100"): "got --holdout 100 for series of 100 to 100 steps",
     ("--steps", "2", "--level", "95"): "--level: got '95'; expected a number between 0 and 1",
     ("--steps", "2", "--out", "f.npz"): "--out is f.npz; expected a file that ends in .csv or",
+    ("--steps", "2", "--style", "dark"): "got 'dark'; expected one of",
     ("--steps", "2", "--filter", "kalmann"): "Did you mean 'kalman'",
 }
 

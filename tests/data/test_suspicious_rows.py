@@ -89,7 +89,7 @@ def test_angles_that_a_model_takes_for_numbers():
     assert "channel 'heading' jumps by a whole turn 4 times, and the model takes" in text
     assert "Give the model observation_space=kf.angles(0)" in text
     (text,) = compass("deg")
-    assert "Convert degrees to radians (numpy.radians), and give the model" in text
+    assert "Convert degrees to radians in the table (numpy.radians), and give the model" in text
     (text,) = compass("deg", kf.angles(0))
     assert text.endswith("(numpy.radians); its observation_space wraps these.")
 

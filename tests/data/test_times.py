@@ -130,6 +130,10 @@ TOGETHER = {
         {"date": ["2024-03-31"] * 3, "clock": ["00:30:00", "03:30:00", "03:30:01.5"]},
         DT,
     ),
+    "date and clock as numbers": (
+        {"date": [20240331] * 3, "hhmmss": [3000, 33000, 33001.5]},
+        DT,
+    ),
 }
 
 
@@ -151,6 +155,19 @@ def test_a_part_of_a_date_names_the_others():
         kf.from_pandas(pd.DataFrame(columns), ["y"], time="year")
     with pytest.raises(ValueError, match=f"times go back from 4.0 to 1.0 .*{remedy}"):
         kf.from_pandas(pd.DataFrame(columns), ["y"], time="quarter")
+
+
+def test_dates_as_numbers_are_found_and_told():
+    with pytest.warns(UserWarning, match=r"to be dates.*--time-format %Y%m%d"):
+        steps = dt_of(frame([20240229, 20240301, 20240401]))
+    assert steps == [0.0, 86400.0, 31 * 86400.0]
+    assert dt_of(frame([20240229, 20240230, 20240401])) == [0.0, 1.0, 171.0]  # 30 February
+
+
+def test_a_clock_has_60_minutes():
+    table = pd.DataFrame({"y": [1.0, 2.0], "date": [20240331] * 2, "clock": [100000, 106000]})
+    with pytest.raises(ValueError, match="a date and a time of day as numbers"):
+        kf.from_pandas(table, ["y"], time=["date", "clock"])
 
 
 @pytest.mark.parametrize(("unit", "count"), [("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
@@ -181,13 +198,17 @@ def test_labels_have_the_times_as_they_are():
 REFUSED = {
     "text": (
         lambda: dt_of(frame(["01/02/2024", "02/02/2024", "03/02/2024"])),
-        "not ISO8601 .*with time_format, such as '%d.%m.%Y",
+        "not ISO8601 .*--time-format.*such as '%d/%m/%Y' or '%m/%d/%Y'",
+    ),
+    "text after the twelfth": (
+        lambda: dt_of(frame(["31.01.2024", "01.02.2024", "02.02.2024"])),
+        r"such as '%d\.%m\.%Y'\.$",
     ),
     "NaT": (lambda: dt_of(frame([DATES[0], pd.NaT, DATES[2]])), "the time of row 1 is missing"),
     "NaN": (lambda: dt_of(frame([0.0, 1.0, np.nan])), "the time of row 2 is missing"),
     "dates that pandas takes for elapsed time": (
         lambda: dt_of(frame([f"01.05.2024 0{hour}:00" for hour in (1, 2, 3)])),
-        "not ISO8601 .*with time_format, such as '%d.%m.%Y",
+        r"such as '%d\.%m\.%Y %H:%M'\.$",
     ),
     "booleans": (lambda: dt_of(frame([False, True, True])), "these are not times"),
     "numbers as text": (lambda: dt_of(frame(["5", "6", "7"])), "not ISO8601"),

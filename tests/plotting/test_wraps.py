@@ -94,6 +94,19 @@ def test_pictures_of_a_heading_have_no_vertical_lines():
     assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1 - 1
 
 
+def test_readings_of_a_heading_lie_on_its_estimates():
+    """A compass from 0 to a whole turn beside a state from minus half a turn to half a turn."""
+    model = heading_model()
+    _, ys = kf.simulate(jax.random.key(0), model, steps=80)
+    compass = np.mod(ys, 2 * np.pi)
+    _, estimate = kf.run(kf.extended(), model, compass)
+    labels = kf.data.Labels(ys=["heading"]).naming_states(["heading"])
+    data = kf.Dataset(compass[None], labels=labels)
+    (figure,) = plotting.plot_record(data, {"EKF": estimate})
+    (readings,) = [line for line in figure.axes[0].lines if line.get_label() == "measured"]
+    assert np.abs(readings.get_ydata() - estimate.mean[:, 0]).max() < np.pi / 2
+
+
 def test_curves_break_where_nothing_was_recorded():
     mean = wrapped(TURNING)[:, None]
     mean[150:] += 40.0  # an angle may count its turns after a pause
