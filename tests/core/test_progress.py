@@ -1,5 +1,7 @@
 """Progress where nobody watches a terminal: a line now and then, and never a broken one."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -82,6 +84,20 @@ def test_a_terminal_without_a_cursor_gets_lines(monkeypatch, kind, bar):
         advance(1)
     assert ("\x1b[" in terminal.text) == bar
     assert ("filters: 50 % of 2" in terminal.text) == (not bar)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_no_color_is_respected(monkeypatch, plain):
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if plain:
+        monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("sys.stderr", terminal)
+    with progress_bar("filters", 2, progress=True) as advance:
+        advance(2)
+    coloured = re.search(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", terminal.text)
+    assert (coloured is None) == plain
 
 
 def test_comparisons_trials_and_trainings_tell_it(monkeypatch, capsys):
