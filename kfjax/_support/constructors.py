@@ -142,7 +142,8 @@ def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]
         bound.apply_defaults()
         for name, value in bound.arguments.items():
             _check_hashable(f"{build.__name__}: {name}", value)
-            if isinstance(defaults[name], bool):
+            # a function may stand in place of some flags
+            if isinstance(defaults[name], bool) and not callable(value):
                 check_flag(f"{build.__name__}: {name}", value)
         built, by_text = cached(*bound.args, **bound.kwargs)
         if not (isinstance(built, tuple) and hasattr(built, "_fields")):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from kfjax._support.values import real_array
 from kfjax.data import Dataset
 from kfjax.data.counting import counted_steps
 from kfjax.models.averages import centre_and_spread, differences
@@ -182,13 +183,20 @@ def last_tenth(history: Any) -> float | None:
     Returns:
         A number; negative if the last tenth was worse. None if there are too few reports to tell.
 
+    Raises:
+        ValueError: if history is neither a `History` nor such losses.
+
     Example:
         >>> falling = np.exp(-np.arange(100) / 100)
         >>> round(kf.training.last_tenth(falling), 3)
         0.105
     """
     reported = _last_stage(history) if isinstance(history, History) else history
-    runs = np.asarray(reported, float)
+    runs = np.asarray(real_array("last_tenth: history", reported, finite=False), float)
+    if runs.ndim not in (1, 2):
+        raise ValueError(
+            f"last_tenth: history has shape {runs.shape}; expected [reports] or [runs, reports]."
+        )
     runs = runs.reshape(-1, runs.shape[-1])
     losses = runs.mean(axis=0)
     losses = losses[np.isfinite(losses)]

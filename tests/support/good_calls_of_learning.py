@@ -325,6 +325,7 @@ TRAINING |= {
     "training.merge": lambda: dict(
         zip(("trained", "frozen"), training.partition(model()), strict=True)
     ),
+    "training.last_tenth": lambda: {"history": np.exp(-np.arange(100.0) / 100)},
     "training.noise_of": lambda: {"free": training.free_noise(model(), ("Q", "R"))},
     "training.replicate": lambda: {"params": model(), "runs": 2},
     "training.roll": lambda: {
