@@ -116,5 +116,5 @@ def _width(units):
 
 
 def _his_size():
-    """Return the layers of the question, as asked and repaired; dropout 0 is none."""
+    """Return the variants of the layers in the question: as asked, and repaired."""
     return {"asked, 64 + 32": ASKED, "64 + 32": BASE}

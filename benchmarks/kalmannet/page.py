@@ -113,7 +113,8 @@ def _took(studies, at_full_size):
     if at_full_size:
         whole = estimate.together(at_full_size)
         absent = whole["rows left out"]
-        without = f" ({absent} rows left out)," if absent else ","
+        noun = "row" if absent == 1 else "rows"
+        without = f" ({absent} {noun} left out)," if absent else ","
         lines[0] += (
             f" At full size they would take about {whole['full'] / 60:.0f} hours of one core"
             f"{without} as `python -m benchmarks.kalmannet --estimate` estimates from these times."

@@ -23,6 +23,7 @@ IMITATION = "imitation error, std"
 INSIDE = "loss within the horizon, dB"
 BEYOND = "loss up to ten horizons, dB"
 LAST = "last tenth of the training, %"
+ENDED = 2  # by which a training that has ended may still lower its loss, in %
 OUTCOME = "outcome"
 REASONS = "reasons that the diagnosis names"
 FOUR = {"range", "gain", "forgetting", "window", "training"}
@@ -306,6 +307,18 @@ def is_told(values):
     return all(set(row[REASONS].split(", ")) & FOUR for row in missed)
 
 
+def not_ended(values):
+    """Return how many trainings still lowered their losses."""
+    falling = [row for row in values.rows if values(row, LAST) > ENDED]
+    if not falling:
+        return ""
+    return (
+        f"**{len(falling)} of {len(values.rows)} trainings had not ended**: their median last tenth"
+        f' is above {ENDED} %. Their errors may therefore fall further, and "training" among the'
+        " reasons says little."
+    )
+
+
 def rows(quick):
     """Return the rows of the study."""
     recipe = QUICK if quick else RECIPE
@@ -339,8 +352,8 @@ steps, in standard deviations. Losses compare squared errors to the truth, in th
 with those of the teacher. A student reaches the targets with at most {CLOSE} and, up to ten \
 horizons, at most {WITHIN} dB. Reasons are the verdicts with a remedy of `kf.training.diagnose` \
 on the long records, which needs no true states; "last tenth" is by how much the last tenth of \
-the training (of its last stage) lowered the validation loss: above 2 % it had not ended, and is \
-named "training".""",
+the training (of its last stage) lowered the validation loss: above {ENDED} % it had not ended, \
+and is named "training".""",
     (IMITATION, INSIDE, BEYOND, LAST, OUTCOME, REASONS),
     rows,
     targets=(
@@ -352,18 +365,14 @@ named "training".""",
     ),
     notes=(
         """\
-Trainings are stored, so that the seconds of most rows are those of their tests and diagnoses. One \
-training of three seeds took 10 to 110 s of processor time, mostly for its compilation.""",
+Trainings are stored, so that the seconds of most rows are those of their tests and diagnoses.""",
         """\
 There is no floor below the teacher: it knows the model that draws the data.""",
         """\
-The third student is the teacher but for two factors on its noise: untrained it is 0.9 (robot), \
-1.0 (satellite), 1.7 (receiver) and 2.2 (battery) standard deviations away on validation data. Its \
-rows show that training removes this and that nothing is lost at ten horizons, not that a network \
-finds a filter; tuning two factors is the simpler cure.""",
-        """\
-**Most trainings had not ended**: only that of the receiver with f and h has a median last tenth \
-below 2 %. All errors may therefore fall further, and "training" among the reasons says little.""",
+The student that knows the derivatives is the teacher but for two factors on its noise. Its rows \
+show that training makes up for these, not that a network finds a filter; tuning two factors is \
+the simpler cure.""",
+        not_ended,
         """\
 Two rules of the diagnosis were made after a first look at these very records: no remedies within \
 0.35 standard deviations (before, every student that reaches the targets got some), and the memory \

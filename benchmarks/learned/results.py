@@ -92,7 +92,8 @@ class Study(NamedTuple):
         columns: the names of its values.
         rows: `(quick) -> {name: () -> Measured}`, in the order of the table.
         targets: goals set in advance.
-        notes: what was tried without success, or is missing.
+        notes: what was tried without success, or is missing; one that depends on stored values is
+            `(values) -> text`, "" where it does not apply.
         digits: number of decimals.
     """
 
@@ -101,7 +102,7 @@ class Study(NamedTuple):
     columns: tuple[str, ...]
     rows: Callable[[bool], dict[str, Callable[[], Measured]]]
     targets: tuple[Target, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[str | Callable[[Values], str], ...] = ()
     digits: int = 3
 
 
@@ -195,8 +196,9 @@ def _section(study: Study, result: dict[str, Any]) -> str:
         command += " --quick"
     unit = "minute" if round(minutes) == 1 else "minutes"
     lines += ["", f"`{command}`, {minutes:.0f} {unit} on {result['machine']}.", ""]
-    if study.notes:
-        lines += [*(f"* {note}" for note in study.notes), ""]
+    told = [note(Values(result)) if callable(note) else note for note in study.notes]
+    if any(told):
+        lines += [*(f"* {note}" for note in told if note), ""]
     return "\n".join(lines)
 
 
