@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from typing import Any
 
 import jax.numpy as jnp
@@ -48,7 +49,8 @@ def exact_diffuse(
     If the first observations hardly tell diffuse states apart, such as the waves of a long season
     or collinear regressors, these are left with variances that are larger than those of the noise
     by many orders of magnitude. A covariance then loses its small eigenvalues to rounding, and the
-    filter may diverge, in double precision too. A square root keeps them.
+    filter may diverge, in double precision too. A square root keeps them. There is a warning if
+    such a sum of `kfjax.structural` is filtered with covariances.
 
     Args:
         filter: a filter that linearises: `kalman()`, `extended()`, `square_root(moments.Taylor())`.
@@ -97,6 +99,13 @@ def exact_diffuse(
             raise ValueError(
                 f"exact_diffuse: filter is {inner}, whose state is {type(belief).__name__};"
                 " expected a plain filter. Put combinators around exact_diffuse."
+            )
+        if isinstance(belief, Gaussian) and not getattr(params, "distinct_start", True):
+            warnings.warn(
+                f"exact_diffuse: {inner} keeps covariances, which may lose all digits where the"
+                " first observations hardly tell diffuse states apart, as in this sum. Leave out"
+                " the argument, or give kf.square_root(kf.moments.Taylor()).",
+                stacklevel=2,
             )
         loading = jnp.eye(params.n, dtype=params.dtype)[:, at]
         return DiffuseState(belief, loading, jnp.eye(at.size, dtype=params.dtype))

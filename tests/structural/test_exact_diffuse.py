@@ -102,7 +102,7 @@ def test_log_likelihoods_of_sums_are_those_of_statsmodels(x64, name):
     model = SUMS[name]()
     us = series["log_gdp"][:, None] if "regression" in model.blocks else None
     # statsmodels makes a cycle diffuse even if it is stationary
-    exact = kf.exact_diffuse(kf.kalman(), (0, 1) if name == "damped cycle" else None)
+    exact = kf.exact_diffuse(None, (0, 1) if name == "damped cycle" else None)
     value = quick_likelihood(exact, model, y[:, None], us, None)
     np.testing.assert_allclose(value, PUBLISHED["values"][name], rtol=1e-8)
 
@@ -394,6 +394,8 @@ def test_models_whose_states_are_told_apart_keep_covariances():
     for model in (told, told.with_start(diffuse_variance=1e4).plain()):
         state = jax.eval_shape(kf.exact_diffuse().init, model)
         assert (type(state.belief) is kf.Gaussian) == (model is told)
+    with pytest.warns(UserWarning, match="keeps covariances, which may lose all digits"):
+        kf.exact_diffuse(kf.kalman()).init(HARDLY_TOLD_APART["waves"])
     plain = kf.systems.constant_velocity()
     one = jax.eval_shape(kf.exact_diffuse(components=(0,)).init, plain)
     assert type(one.belief) is kf.Gaussian
